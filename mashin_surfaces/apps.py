@@ -1,0 +1,12 @@
+"""The Django app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class MashinSurfacesConfig(AppConfig):
+    name = "mashin_surfaces"
+    verbose_name = _("Machines and surfaces")
+    default_auto_field = "django.db.models.BigAutoField"

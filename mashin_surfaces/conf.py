@@ -1,0 +1,112 @@
+"""The app's settings: one dictionary ``MASHIN_SURFACES``; every key, its default, its meaning.
+
+Read as ``conf.settings.ASK``. Values are checked by ``checks.py``; a key that is not here is
+reported there. ``override_settings`` works: the values are read anew after ``setting_changed``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+
+
+@dataclass(frozen=True, slots=True)
+class JwtSettings:
+    #: The keys that tokens may be signed with, each ``{"alg", "key", "kid"?, "private_key"?}``:
+    #: ``alg`` one of HS256/384/512, RS/ES/PS 256/384/512, EdDSA; ``key`` the shared secret, or the
+    #: public key as PEM. Empty: one HS256 key derived from SECRET_KEY. The first key that can
+    #: sign is used by ``issue_credential``.
+    KEYS: Sequence[Mapping[str, str]] = ()
+    #: Required ``aud`` and ``iss`` when set.
+    AUDIENCE: str | None = None
+    ISSUER: str | None = None
+    #: Seconds of clock difference that are forgiven.
+    LEEWAY: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    #: What a caller gets when the access row can't be written: "refuse" (``ledger_unavailable``
+    #: and no result) or "answer" (the result without a row, logged as an error).
+    ON_FAILURE: Literal["refuse", "answer"] = "refuse"
+    #: What a row keeps of input and output: a keyed "digest", the "full" JSON, or "none".
+    CONTENT: Literal["digest", "full", "none"] = "digest"
+    #: Units of work that may wait for a commit in one process; more wait at the door.
+    QUEUE: int = 10_000
+    #: Seconds that an access waits for its row before it is ``ledger_unavailable``.
+    WAIT: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    #: "model": ``ask … using`` calls the provider. "assume": it answers with the step's
+    #: ``assuming`` values, shown as "assumed" on pages, in the admin and in the ledger.
+    ASK: Literal["model", "assume"] = "model"
+    #: Modules with effects and tools, besides ``machines.py`` of every installed app.
+    MODULES: Sequence[str] = ()
+    #: Scopes that every signed-in user holds.
+    USER_SCOPES: Sequence[str] = ("machines:run",)
+    #: Scopes that a Django permission or a group gives to its users:
+    #: ``{"perm:app.codename": ["machines:*"], "group:Operators": ["*"]}``. Superusers hold all.
+    SCOPES: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: Origins (``https://app.example``) from which a session cookie is taken, besides our own.
+    ALLOWED_ORIGINS: Sequence[str] = ()
+    #: Addresses or networks of proxies whose ``X-Forwarded-For`` is believed.
+    TRUSTED_PROXIES: Sequence[str] = ()
+    JWT: JwtSettings = field(default_factory=JwtSettings)
+    LEDGER: LedgerSettings = field(default_factory=LedgerSettings)
+    #: Seconds that a machine may run when its ``limits`` say nothing.
+    TIMEOUT: float = 30.0
+    #: Threads for synchronous effects, in each process.
+    EFFECT_THREADS: int = 8
+    #: Messages of one websocket that may wait for the one that runs; more are ``busy``.
+    MAX_WAITING: int = 32
+    #: Seconds that a websocket may refuse to take an answer before it is closed with 4408.
+    SEND_TIMEOUT: float = 30.0
+    #: Seconds between looks at the database for changed machines and revoked credentials.
+    WATCH_INTERVAL: float = 0.5
+
+
+_NESTED: dict[str, type[Any]] = {"JWT": JwtSettings, "LEDGER": LedgerSettings}
+
+
+def read(values: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Settings from a dictionary, and the names of the keys that mean nothing."""
+    unknown: list[str] = []
+
+    def known(cls: type[Any], given: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        names = {item.name for item in fields(cls)}
+        unknown.extend(f"{prefix}{key}" for key in given if key not in names)
+        return {key: value for key, value in given.items() if key in names}
+
+    top = known(Settings, values, "")
+    for key, cls in _NESTED.items():
+        if key in top and isinstance(top[key], Mapping):
+            top[key] = cls(**known(cls, top[key], f"{key}."))
+    return Settings(**top), unknown
+
+
+class _Current:
+    """The settings of now; attribute access only."""
+
+    _value: Settings | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        value = _Current._value
+        if value is None:
+            value, _ = read(getattr(django_settings, "MASHIN_SURFACES", {}))
+            _Current._value = value
+        return getattr(value, name)
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "MASHIN_SURFACES":
+        _Current._value = None
+
+
+setting_changed.connect(_forget)
+settings: Settings = _Current()  # type: ignore[assignment]  # reads like the dataclass, lazily
