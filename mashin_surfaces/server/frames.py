@@ -1,0 +1,115 @@
+"""Websocket frames (RFC 6455, section 5.2) of the two kinds that make up nearly all traffic:
+whole, unmasked ones that a server sends, and short, whole, masked ones that a client sends.
+
+Everything else (fragments, control frames, long or broken frames) is left to autobahn.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from autobahn.websocket.xormasker import create_xor_masker
+
+TEXT = 0x81
+BINARY = 0x82
+#: Payloads up to this many bytes are taken here; longer ones are autobahn's.
+LONGEST = 0xFFFF
+
+_MASKED = 0x80
+_SIXTEEN_BITS = 126
+_SIXTY_FOUR_BITS = 127
+#: Up to here Python's long integers unmask faster than autobahn's C function is called.
+_SHORT = 1500
+
+_two_bytes = [bytes([first, length]) for first in (TEXT, BINARY) for length in range(126)]
+_four_bytes = Struct("!BBH").pack
+_ten_bytes = Struct("!BBQ").pack
+
+
+def frame(first: int, payload: bytes) -> bytes:
+    """One whole frame as a server sends it; ``first`` is ``TEXT`` or ``BINARY``."""
+    length = len(payload)
+    if length < _SIXTEEN_BITS:
+        header = _two_bytes[length if first == TEXT else length + _SIXTEEN_BITS]
+    elif length <= LONGEST:
+        header = _four_bytes(first, _SIXTEEN_BITS, length)
+    else:
+        header = _ten_bytes(first, _SIXTY_FOUR_BITS, length)
+    return b"".join((header, payload))
+
+
+class LastText:
+    """Frames texts, and remembers the last one: a text that is sent to many sockets is framed
+    once. It is the same text when it is the same object; strings never change."""
+
+    __slots__ = ("_frame", "_text")
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._frame = frame(TEXT, b"")
+
+    def framed(self, text: str) -> bytes:
+        if text is self._text:
+            return self._frame
+        whole = frame(TEXT, text.encode())
+        if len(whole) <= LONGEST:  # long ones are not worth holding in memory
+            self._text, self._frame = text, whole
+        return whole
+
+
+class Piece(NamedTuple):
+    """What stands at a position of the received bytes. ``end`` is 0 when it is not a short frame
+    (autobahn's business), and -1 when more bytes are needed to say."""
+
+    end: int
+    payload: str | bytes = b""
+
+
+_MORE = Piece(-1)
+_OTHER = Piece(0)
+
+
+def short_frame(data: bytes, position: int, limit: int) -> Piece:
+    """The short data frame at ``position``, if one is there with at most ``limit`` bytes.
+
+    Text comes decoded. Text that is not UTF-8 is not ours: autobahn fails the connection.
+    """
+    have = len(data) - position
+    if have < 2:  # noqa: PLR2004  the header's first two bytes
+        return _MORE
+    first, length = data[position], data[position + 1] - _MASKED
+    if first not in (TEXT, BINARY) or not 0 <= length <= _SIXTEEN_BITS:
+        return _OTHER
+    start = position + 6
+    if length == _SIXTEEN_BITS:
+        if have < 4:  # noqa: PLR2004  and the length's
+            return _MORE
+        length = data[position + 2] << 8 | data[position + 3]
+        start = position + 8
+        if length < _SIXTEEN_BITS:
+            return _OTHER
+    if length > limit:
+        return _OTHER
+    end = start + length
+    if end > len(data):
+        return _MORE
+    payload = unmasked(data[start - 4 : start], data[start:end])
+    if first == BINARY:
+        return Piece(end, payload)
+    try:
+        return Piece(end, payload.decode())
+    except UnicodeDecodeError:
+        return _OTHER
+
+
+def unmasked(mask: bytes, payload: bytes) -> bytes:
+    """The payload without its mask (RFC 6455, section 5.3)."""
+    length = len(payload)
+    if length > _SHORT:
+        plain: bytes = create_xor_masker(mask, length).process(payload)
+        return plain
+    key = (mask * (length // 4 + 1))[:length]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(
+        length, "little"
+    )

@@ -1,0 +1,184 @@
+"""Daphne's server, hardened: it hands out our websockets, looks after their applications, and
+ends cleanly. ``protocol.py`` has the life of one socket."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import partial
+from typing import Any
+
+from mashin_surfaces.server import loop as _loop  # noqa: F401  before Daphne chooses a reactor
+
+from daphne import server as daphne_server  # isort: skip
+from twisted.internet import defer, reactor
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    STDLibLogObserver,
+    globalLogPublisher,
+)
+
+from mashin_surfaces.server.access import redacted
+from mashin_surfaces.server.frames import LastText
+from mashin_surfaces.server.inbox import Event, Inbox
+from mashin_surfaces.server.protocol import WebSocketProtocol
+
+logger = logging.getLogger("mashin_surfaces.server")
+
+Application = Callable[..., Awaitable[None]]
+#: Seconds that applications get to end after a SIGTERM, and then, cancelled, to clean up.
+GRACE = 15.0
+CANCELLED_GRACE = 5.0
+#: Seconds that a client gets to answer a close frame.
+CLOSE_GRACE = 5.0
+
+
+def loop_name() -> str:
+    """``uvloop`` or ``asyncio``."""
+    return type(reactor._asyncioEventloop).__module__.partition(".")[0]  # type: ignore[attr-defined]  # Twisted fills this module in at run time
+
+
+class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
+    """Daphne's server with our websockets. ``listeners``: sockets that are bound and listen
+    already, besides the endpoints."""
+
+    def __init__(
+        self,
+        application: Application,
+        endpoints: Sequence[str] = (),
+        *,
+        sockets: Sequence[socket.socket] = (),
+        ready_callable: Callable[[], None] | None = None,
+        **options: Any,
+    ) -> None:
+        # Daphne wants to know at once that there is something to listen on.
+        super().__init__(application, [*endpoints, *sockets], **options)
+        self.endpoints = list(endpoints)
+        self.last_text = LastText()
+        self.failure: str | None = None
+        self._sockets = sockets
+        self._ports: list[Any] = []
+        self._ready = ready_callable
+        self.ready_callable = self._before_running
+
+    def run(self) -> None:
+        """Serve until a signal or ``stop()``; ``failure`` then says why it could not listen."""
+        try:
+            super().run()
+        finally:
+            self._cancel_tasks()
+
+    def _before_running(self) -> None:
+        self.ws_factory.protocol = WebSocketProtocol
+        self.ws_factory.setProtocolOptions(
+            echoCloseCodeReason=True, closeHandshakeTimeout=CLOSE_GRACE
+        )
+        # Daphne sends Twisted's log nowhere; what went wrong inside it should be seen.
+        errors = LogLevelFilterPredicate(defaultLogLevel=LogLevel.critical)
+        globalLogPublisher.addObserver(
+            FilteringLogObserver(STDLibLogObserver(logger.name), [errors])
+        )
+        for each in self._sockets:
+            self.listen_success(
+                reactor.adoptStreamPort(each.fileno(), each.family, self.http_factory)  # type: ignore[attr-defined]  # Twisted fills this module in at run time
+            )
+        if self._ready:
+            self._ready()
+
+    def listen_success(self, port: Any) -> None:
+        self._ports.append(port)
+        super().listen_success(port)
+
+    def listen_error(self, failure: Any) -> None:
+        self.failure = failure.getErrorMessage()
+        super().listen_error(failure)
+
+    # Applications
+
+    def create_application(self, protocol: Any, scope: MutableMapping[str, Any]) -> Any:
+        if scope["type"] != "websocket":
+            queue = super().create_application(protocol, scope)
+        else:
+            queue = self._create_websocket(protocol, scope)
+        if task := self.connections.get(protocol, {}).get("application_instance"):
+            task.add_done_callback(partial(self._application_ended, protocol))
+        return queue
+
+    def _create_websocket(self, protocol: Any, scope: MutableMapping[str, Any]) -> Inbox:
+        inbox = protocol.inbox = Inbox(protocol.hold, protocol.release)
+        secure = protocol.transport_details.is_secure or getattr(protocol, "client_scheme", None) == "https"
+        scope["scheme"] = "wss" if secure else "ws"
+        scope["extensions"] = {"websocket.http.response": {}}
+        scope.setdefault("asgi", {"version": "3.0"})
+        self.connections[protocol]["application_instance"] = asyncio.ensure_future(
+            self.application(scope, inbox.receive, protocol.send)
+        )
+        return inbox
+
+    def _application_ended(self, protocol: Any, task: asyncio.Task[None]) -> None:
+        """At once, and not only when Daphne looks for it, once a second."""
+        details = self.connections.get(protocol)
+        if details is None or details.pop("application_instance", None) is not task:
+            return
+        exception = None if task.cancelled() else task.exception()
+        if exception is not None:
+            logger.error("The application failed: %s", exception, exc_info=exception)
+        if "disconnected" in details:
+            del self.connections[protocol]
+        elif isinstance(protocol, WebSocketProtocol):
+            protocol.handle_end(1000 if exception is None else 1011)
+        elif protocol._response_started:
+            protocol.loseConnection()
+        else:
+            protocol.handle_exception(exception)
+
+    def protocol_disconnected(self, protocol: Any) -> None:
+        if details := self.connections.get(protocol):
+            super().protocol_disconnected(protocol)
+            if "application_instance" not in details:
+                del self.connections[protocol]
+
+    def log_action(self, protocol: str, action: str, details: Event) -> None:
+        super().log_action(protocol, action, {**details, "path": redacted(details["path"])})
+
+    # The end
+
+    def kill_all_applications(self) -> Any:
+        """Called when the reactor is told to stop; it waits for what this returns."""
+        return defer.Deferred.fromFuture(asyncio.ensure_future(self._wind_down()))
+
+    async def _wind_down(self) -> None:
+        """Take no more connections, tell every socket and its application, wait for them."""
+        for port in self._ports:
+            port.stopListening()
+        tasks = [
+            details["application_instance"]
+            for details in self.connections.values()
+            if "application_instance" in details
+        ]
+        sockets = [each for each in self.connections if isinstance(each, WebSocketProtocol)]
+        for each in sockets:
+            each.go_away()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=GRACE)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=CANCELLED_GRACE)
+        if sockets:
+            closed = [each.is_closed.asFuture(asyncio.get_running_loop()) for each in sockets]
+            await asyncio.wait(closed, timeout=CLOSE_GRACE)
+
+    def _cancel_tasks(self) -> None:
+        """What applications left running in the background ends with the loop, in order."""
+        loop = reactor._asyncioEventloop  # type: ignore[attr-defined]  # as above
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=CANCELLED_GRACE))
+        loop.run_until_complete(loop.shutdown_asyncgens())
