@@ -1,0 +1,32 @@
+"""Machines, declared once, reachable over websocket, API and page.
+
+The public API: ``effect``, ``tool``, ``invoke``, ``ainvoke``. Everything else may change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .governance.invoke import ainvoke, invoke
+    from .steps.effects import effect
+    from .steps.tools import tool
+
+__all__ = ["ainvoke", "effect", "invoke", "tool"]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ainvoke": "governance.invoke",
+    "effect": "steps.effects",
+    "invoke": "governance.invoke",
+    "tool": "steps.tools",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import late: the package must be importable before Django's apps are ready."""
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The Django app."""
+"""The Django app: where the parts are put together."""
 
 from __future__ import annotations
 
@@ -10,3 +10,9 @@ class MashinSurfacesConfig(AppConfig):
     name = "mashin_surfaces"
     verbose_name = _("Machines and surfaces")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks as checks
+        from .composition import connect
+
+        connect()

@@ -1,0 +1,46 @@
+"""``with_surfaces``: all that a project's ``asgi.py`` needs.
+
+::
+
+    application = with_surfaces(get_asgi_application())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import sync_to_async
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def with_surfaces(django_application: Application) -> Application:
+    """An ASGI application: websockets go to the surfaces, everything else to Django.
+
+    A websocket path that is no surface is refused with 404. Call it after
+    ``get_asgi_application()``, which loads the apps.
+    """
+    from .exceptions import Code, Refusal
+    from .surfaces.denial import deny
+    from .surfaces.routes import routes
+    from .surfaces.websocket import consumer_for
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if not routes.is_ready:
+            await sync_to_async(routes.prepare, thread_sensitive=False)()
+        if scope["type"] == "websocket":
+            route = routes.find("websocket", scope["path"])
+            if route is None:
+                await receive()
+                refusal = Refusal(Code.NOT_FOUND, "There is no websocket surface on this path.")
+                await deny(scope, send, refusal)
+                return
+            await consumer_for(route)()(scope, receive, send)
+            return
+        await django_application(scope, receive, send)
+
+    return application

@@ -1,0 +1,162 @@
+"""The machine dialect: what frames say, without a socket (``docs/websocket.md``).
+
+*Plain* (default): bare objects of ``accepts`` in, bare objects of ``responds with`` out, refusals
+as ``{"error": {…}}``. *Envelope* (subprotocol ``mashin.v1``): ``{"id", "input"}`` in, ``{"id",
+"result"}`` or ``{"id", "error"}`` out, so that answers may come in any order.
+
+``decode`` gives a command or raises ``Refusal``; ``result`` and ``refusal`` give a frame's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import orjson
+
+from ..exceptions import Code, Refusal
+
+#: Strict JSON to a dict; raises ``Refusal`` (invalid_json).
+Loads = Callable[[str | bytes], dict[str, Any]]
+Id = str | int | None
+
+ENVELOPE = "mashin.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Invoke:
+    """Run the machine with ``input``."""
+
+    input: dict[str, Any]
+    id: Id = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Go on with fresh credentials: a JWT or an API key."""
+
+    token: str
+    id: Id = None
+
+
+Command = Invoke | Authenticate
+
+
+class Dialect(Protocol):
+    """One spelling of the same conversation."""
+
+    subprotocol: ClassVar[str | None]
+    ordered: ClassVar[bool]
+
+    def decode(self, text: str | bytes) -> Command: ...
+    def id_of(self, text: str | bytes) -> Id: ...
+    def result(self, id: Id, body: bytes) -> str: ...
+    def refusal(self, id: Id, error: dict[str, Any]) -> str: ...
+    def authenticated(self, id: Id) -> str: ...
+
+
+class Plain:
+    """Bare frames. ``fields``: the names in ``accepts``; they win over control words."""
+
+    subprotocol: ClassVar[str | None] = None
+    ordered: ClassVar[bool] = True  # without ids, only the order tells which answer is whose
+
+    __slots__ = ("_fields", "_loads")
+
+    def __init__(self, loads: Loads, fields: frozenset[str]) -> None:
+        self._loads = loads
+        self._fields = fields
+
+    def decode(self, text: str | bytes) -> Command:
+        value = self._loads(text)
+        if "type" in value or "subscribe" in value or "unsubscribe" in value:
+            return control(value, self._fields) or Invoke(value)
+        return Invoke(value)
+
+    def id_of(self, text: str | bytes) -> Id:
+        return None
+
+    def result(self, id: Id, body: bytes) -> str:
+        return body.decode()
+
+    def refusal(self, id: Id, error: dict[str, Any]) -> str:
+        return orjson.dumps({"error": error}).decode()
+
+    def authenticated(self, id: Id) -> str:
+        return '{"type":"authenticated"}'
+
+
+class Envelope:
+    """Frames with an ``id`` that the client chooses: a string or an integer."""
+
+    subprotocol: ClassVar[str | None] = ENVELOPE
+    ordered: ClassVar[bool] = False
+
+    __slots__ = ("_loads",)
+
+    def __init__(self, loads: Loads, fields: frozenset[str]) -> None:
+        self._loads = loads
+
+    def decode(self, text: str | bytes) -> Command:
+        frame = self._loads(text)
+        id = _checked_id(frame)
+        other = control(frame, frozenset(), id)
+        if other is not None:
+            return other
+        value = frame.get("input")
+        if not isinstance(value, dict):
+            raise Refusal(
+                Code.UNKNOWN_MESSAGE, 'Send {"id": …, "input": {…}}: this has no object "input".'
+            )
+        surplus = frame.keys() - {"id", "input"}
+        if surplus:
+            raise Refusal(
+                Code.UNKNOWN_MESSAGE, f"The envelope does not know {', '.join(sorted(surplus))}."
+            )
+        return Invoke(value, id)
+
+    def id_of(self, text: str | bytes) -> Id:
+        """The id of a frame that was refused, None when it has none that can be read."""
+        try:
+            return _checked_id(self._loads(text))
+        except Refusal:
+            return None
+
+    def result(self, id: Id, body: bytes) -> str:
+        return f'{{"id":{orjson.dumps(id).decode()},"result":{body.decode()}}}'
+
+    def refusal(self, id: Id, error: dict[str, Any]) -> str:
+        return orjson.dumps({"id": id, "error": error}).decode()
+
+    def authenticated(self, id: Id) -> str:
+        return orjson.dumps({"id": id, "authenticated": True}).decode()
+
+
+def control(value: dict[str, Any], fields: frozenset[str], id: Id = None) -> Command | None:
+    """The control command that a frame is, None when it is none."""
+    if value.get("type") == "authenticate" and "type" not in fields:
+        token = value.get("token")
+        if not isinstance(token, str) or not token:
+            raise Refusal(
+                Code.UNKNOWN_MESSAGE, 'Send {"type": "authenticate", "token": "…"} with a token.'
+            )
+        return Authenticate(token, id)
+    for word in ("subscribe", "unsubscribe"):
+        if word in value and word not in fields:
+            raise Refusal(Code.UNKNOWN_MESSAGE, f"not supported yet: {word}")
+    return None
+
+
+def _checked_id(frame: dict[str, Any]) -> Id:
+    id = frame.get("id")
+    if id is None or isinstance(id, bool) or not isinstance(id, str | int):
+        raise Refusal(Code.UNKNOWN_MESSAGE, 'Every frame needs an "id": a string or an integer.')
+    if isinstance(id, str) and len(id) > MAX_ID:
+        raise Refusal(Code.UNKNOWN_MESSAGE, f'An "id" has at most {MAX_ID} characters.')
+    return id
+
+
+MAX_ID = 128
+
+DIALECTS: dict[str | None, type[Plain] | type[Envelope]] = {None: Plain, ENVELOPE: Envelope}

@@ -1,0 +1,42 @@
+"""Running a machine from code: the same path as every door, recorded as kind ``code``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import async_to_sync, sync_to_async
+
+from ..exceptions import Code, Refusal
+from ..identity.principal import Principal
+from ..machines.registry import registry
+from .door import Door, governed, run_scope
+from .govern import Caller, govern
+
+
+async def ainvoke(machine: str, input: dict[str, Any], *, principal: Principal) -> dict[str, Any]:
+    """The machine's output, as ``responds with`` declares it; raises ``Refusal``.
+
+    ``principal``: in whose name (``identity.principal``); it needs ``machines:run:<machine>``.
+    """
+    snapshot = await sync_to_async(registry.refresh, thread_sensitive=False)()
+    compiled = snapshot.machines.get(machine)
+    if compiled is None or not compiled.enabled:
+        raise Refusal(Code.NOT_FOUND, f'There is no machine "{machine}".')
+    door = Door(
+        kind="code",
+        path="",
+        label=f"code:{machine}",
+        machine=governed(compiled),
+        accepted=frozenset(),
+        wanted=(run_scope(machine),),
+        grant=(),
+    )
+    answer = await govern(door, Caller(principal), input)
+    if answer.refusal is not None:
+        raise answer.refusal
+    return answer.result or {}
+
+
+def invoke(machine: str, input: dict[str, Any], *, principal: Principal) -> dict[str, Any]:
+    """``ainvoke`` for synchronous code (a view, a command, a Celery task)."""
+    return async_to_sync(ainvoke)(machine, input, principal=principal)

@@ -1,0 +1,82 @@
+"""Watching the epochs: a thread per process that looks whether anything changed elsewhere.
+
+One small query every ``WATCH_INTERVAL`` seconds; a change made in this process wakes it at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from django.db import DatabaseError, connection, transaction
+
+from ..conf import settings
+from .models import Epoch
+
+logger = logging.getLogger(__name__)
+
+
+class Watcher:
+    """Calls the callbacks of an epoch when its number is not the one it last saw."""
+
+    def __init__(self) -> None:
+        self._callbacks: dict[str, list[Callable[[], object]]] = {}
+        self._seen: dict[str, int] = {}
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._process: int | None = None
+
+    def on_change(self, epoch: str, callback: Callable[[], object]) -> None:
+        """Call ``callback`` on the watcher's thread whenever ``epoch`` moved."""
+        self._callbacks.setdefault(epoch, []).append(callback)
+
+    def start(self) -> None:
+        """Start the thread, once in a process (also once more after a fork)."""
+        with self._lock:
+            if self._process == os.getpid():
+                return
+            self._process = os.getpid()
+            threading.Thread(target=self._run, name="mashin-watch", daemon=True).start()
+
+    def look(self) -> None:
+        """Look now; raises ``DatabaseError`` when the database can't be read."""
+        for name, number in Epoch.objects.values_list("name", "number"):
+            if self._seen.get(name) == number:
+                continue
+            for callback in self._callbacks.get(name, ()):
+                callback()
+            self._seen[name] = number
+
+    def wake(self) -> None:
+        """Look again soon: something changed in this process."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        failing = False
+        while True:
+            self._wake.wait(settings.WATCH_INTERVAL)
+            self._wake.clear()
+            try:
+                self.look()
+                failing = False
+            except DatabaseError as error:
+                connection.close()
+                if not failing:  # said once, not every half second
+                    logger.warning("Changed definitions can't be read: %s", error)
+                failing = True
+            except Exception:
+                logger.exception("The watcher failed and goes on.")
+
+
+watcher = Watcher()
+
+
+def bump(epoch: str) -> None:
+    """Move an epoch inside the caller's transaction; every process looks once it commits."""
+    with transaction.atomic():
+        row, _ = Epoch.objects.select_for_update().get_or_create(name=epoch)
+        row.number += 1
+        row.save(update_fields=["number"])
+        transaction.on_commit(watcher.wake)

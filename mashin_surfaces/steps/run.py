@@ -1,0 +1,47 @@
+"""One execution of a machine's steps: what it sees, what it asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..exceptions import Code, Refusal
+from .evaluation import EvaluationError, Scope
+
+#: Says whether the machine may ask an effect: ``permit(effect_name) -> bool``.
+Permit = Callable[[str], bool]
+
+
+class Run:
+    """The state of one execution.
+
+    ``scope`` is what expressions see; ``asked`` is for the ledger: each effect that a step asked
+    for, ``{"step", "effect", "decision": "allowed"|"denied"}``, in order.
+    """
+
+    __slots__ = ("asked", "permit", "scope")
+
+    def __init__(self, checked_input: dict[str, Any], permit: Permit) -> None:
+        self.scope = Scope(input=checked_input)
+        self.permit = permit
+        self.asked: list[dict[str, Any]] = []
+
+    def ask(self, step: str, effect: str, **facts: Any) -> None:
+        """Note that ``step`` asks ``effect``; raises ``Refusal`` when the machine may not."""
+        allowed = self.permit(effect)
+        decision = "allowed" if allowed else "denied"
+        self.asked.append({"step": step, "effect": effect, "decision": decision, **facts})
+        if not allowed:
+            raise Refusal(
+                Code.PERMISSION_DENIED,
+                f'The step "{step}" asked for "{effect}", which the machine is not allowed to do.',
+            )
+
+    def evaluate(self, step: str, expression: Callable[[Scope], Any]) -> Any:
+        """The value of a compiled expression; raises ``Refusal`` naming the step."""
+        try:
+            return expression(self.scope)
+        except EvaluationError as error:
+            raise Refusal(
+                Code.EXECUTION_FAILED, f'The step "{step}" failed: {error}'
+            ) from error

@@ -1,0 +1,172 @@
+"""The API door: one asynchronous DRF view for all API surfaces.
+
+JSON in (GET and DELETE: the query string, coerced by type), the bare output out, refusals with the
+table's status. People who ask for HTML get DRF's browsable API.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from rest_framework.authentication import CSRFCheck
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.parsers import JSONParser
+from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from ..exceptions import Code, Refusal
+from ..governance.door import Door
+from ..governance.errors import TABLE
+from ..governance.govern import Answer, Caller, govern, note
+from ..identity.authenticate import authenticate
+from ..identity.presented import CREDENTIAL_PARAMETERS, Presented
+from ..identity.principal import anonymous
+from ..machines.schemas import Schema, dumps
+from .denial import headers_of
+from .describe import describe_surface
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+WITHOUT_BODY = frozenset({"GET", "DELETE"})
+MAX_REQUEST_ID = 64
+
+
+class ExactJsonRenderer(JSONRenderer):
+    """JSON as websocket clients get it: decimals keep their digits."""
+
+    def render(self, data: Any, *args: Any, **kwargs: Any) -> bytes:
+        return b"" if data is None else dumps(data)
+
+
+class SurfaceApi(APIView):
+    """One access to an API surface; ``door`` comes from the URL."""
+
+    authentication_classes = ()  # governed, not DRF's: see ``_govern``
+    permission_classes = ()
+    throttle_classes = ()
+    renderer_classes = (ExactJsonRenderer, BrowsableAPIRenderer)
+    parser_classes = (JSONParser,)
+    content_negotiation_class = DefaultContentNegotiation
+    door: Door
+
+    async def dispatch(  # type: ignore[override]  # DRF's is synchronous; Django takes either
+        self, request: HttpRequest, door: Door
+    ) -> HttpResponseBase:
+        self.door = door
+        self.args, self.kwargs = (), {}
+        self.headers = {}
+        self.format_kwarg = None
+        wrapped = self.initialize_request(request)
+        self.request = wrapped
+        status, body, headers = await self._answer(request)
+        renderer, media_type = self.perform_content_negotiation(wrapped, force=True)
+        if isinstance(renderer, ExactJsonRenderer):
+            # Not a DRF Response: Django would render that on a thread.
+            response: HttpResponseBase = HttpResponse(
+                dumps(body), content_type="application/json", status=status
+            )
+        else:
+            wrapped.accepted_renderer, wrapped.accepted_media_type = renderer, media_type
+            response = self.finalize_response(wrapped, Response(body, status=status))
+        for name, value in headers:
+            response[name] = value
+        return response
+
+    async def get(self, request: Request) -> Response:
+        """Named so that Django sees an asynchronous view and DRF its methods."""
+        raise NotImplementedError
+
+    post = put = patch = delete = get
+
+    @property
+    def allowed_methods(self) -> list[str]:
+        return [self.door.options.get("method", "POST"), "OPTIONS"]
+
+    def get_view_name(self) -> str:
+        return self.door.machine.compiled.title
+
+    async def _answer(
+        self, request: HttpRequest
+    ) -> tuple[int, dict[str, Any], list[tuple[str, str]]]:
+        """Status, body, headers."""
+        if request.method == "OPTIONS":
+            return 200, describe_surface(self.door), [("Allow", ", ".join(self.allowed_methods))]
+        answer = await self._govern(request)
+        headers = [("X-Request-ID", answer.request_id), ("Cache-Control", "no-store")]
+        refusal = answer.refusal
+        if refusal is None:
+            return 200, answer.result or {}, headers
+        headers += headers_of(refusal)
+        status = TABLE[refusal.code].status
+        if isinstance(refusal, WrongMethod):
+            status = 405
+            headers.append(("Allow", ", ".join(self.allowed_methods)))
+        return status, {"error": refusal.as_dict(answer.request_id)}, headers
+
+    async def _govern(self, request: HttpRequest) -> Answer:
+        """From the request to the answer; what is refused on the way is recorded too."""
+        door = self.door
+        presented = Presented.from_request(request)
+        caller = Caller(anonymous(()), presented.client)
+        request_id = request.headers.get("X-Request-ID", "")[:MAX_REQUEST_ID] or None
+        try:
+            if request.method != door.options.get("method", "POST"):
+                raise WrongMethod(f"This surface answers {self.allowed_methods[0]}.")
+            principal = await authenticate(presented, door.accepted, door.grant)
+            caller = Caller(principal, presented.client)
+            if principal.credential.kind == "session":
+                await sync_to_async(_check_csrf, thread_sensitive=False)(request)
+            accepts = door.machine.compiled.accepts
+            if request.method in WITHOUT_BODY:
+                return await govern(
+                    door, caller, _of_query(request, accepts), coerced=True, request_id=request_id
+                )
+            value = _of_body(request, accepts)
+        except Refusal as refusal:
+            return await note(
+                door, caller, event="message", refusal=refusal, request_id=request_id
+            )
+        return await govern(door, caller, value, request_id=request_id)
+
+
+class WrongMethod(Refusal):
+    """The path is right, the HTTP method is not (405)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.UNKNOWN_MESSAGE, message)
+
+
+def _of_query(request: HttpRequest, accepts: Schema) -> dict[str, Any]:
+    """The query string by the types of ``accepts``; credentials in it are not input."""
+    names = {item.name for item in accepts.fields}
+    pairs = {
+        name: values
+        for name, values in request.GET.lists()
+        if name in names or name not in CREDENTIAL_PARAMETERS
+    }
+    return accepts.coerce(pairs)
+
+
+def _of_body(request: HttpRequest, accepts: Schema) -> dict[str, Any]:
+    kind = (request.content_type or "application/json").lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise Refusal(Code.INVALID_JSON, f"Send application/json; this is {kind}.")
+    try:
+        return accepts.loads(request.body)
+    except RequestDataTooBig:
+        raise Refusal(Code.TOO_LARGE, "The request's body is too large.") from None
+
+
+def _check_csrf(request: HttpRequest) -> None:
+    """As DRF does it: a session cookie alone must not let another site write."""
+    check = CSRFCheck(lambda _: HttpResponse())
+    check.process_request(request)
+    reason = check.process_view(request, lambda: None, (), {})
+    if reason:
+        raise Refusal(Code.FORBIDDEN, f"CSRF check failed: {reason}")
+
+
