@@ -234,7 +234,7 @@ VALUES: dict[str, Callable[[Any], Iterator[CheckMessage]]] = {
 # -- the project around the app -------------------------------------------------------------------
 
 
-@register(TAG, Tags.database)
+@register(TAG)
 def check_sqlite(app_configs: Apps, **_: Any) -> list[CheckMessage]:
     """A server on SQLite needs WAL and IMMEDIATE, or its writers and readers fail each other."""
     config = connections[DEFAULT_DB_ALIAS].settings_dict

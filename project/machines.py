@@ -1,0 +1,87 @@
+"""The effects of the demo machines: the real numbers of the computer that serves them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from mashin_surfaces import effect
+
+MetricName = Literal["cpu_usage", "memory_usage", "disk_usage", "load"]
+HOME = str(Path(__file__).resolve().parent)
+
+
+@dataclass(frozen=True, slots=True)
+class CpuSample:
+    """Seconds that all cores have been busy, and have been there at all, since boot."""
+
+    at: float
+    busy: float
+    total: float
+
+    @classmethod
+    def now(cls) -> CpuSample:
+        times = psutil.cpu_times()._asdict()
+        # Linux counts the time of guests within user and nice as well.
+        total = sum(times.values()) - times.get("guest", 0) - times.get("guest_nice", 0)
+        idle = times["idle"] + times.get("iowait", 0)
+        return cls(time.monotonic(), total - idle, total)
+
+
+class CpuMeter:
+    """How busy the processor is, in percent, over the time since the reading before.
+
+    The counters tick a hundred times a second, so a span is at least ``SHORTEST`` seconds: a
+    reading that comes sooner gets the last value, and the first one waits that long. An average
+    over more than ``LONGEST`` seconds is not "now": then a new span is begun, and waited for.
+    """
+
+    SHORTEST = 0.25
+    LONGEST = 10.0
+
+    def __init__(self) -> None:
+        self._start = CpuSample.now()
+        self._percent: float | None = None
+
+    async def read(self) -> float:
+        age = time.monotonic() - self._start.at
+        if age > self.LONGEST:
+            self._start, self._percent, age = CpuSample.now(), None, 0.0
+        if age < self.SHORTEST:
+            if self._percent is not None:
+                return self._percent
+            start = self._start
+            await asyncio.sleep(self.SHORTEST - age)
+            if self._start is not start and self._percent is not None:
+                return self._percent  # another reader of the same span was first
+        end = CpuSample.now()
+        span = end.total - self._start.total
+        if span > 0:
+            busy = (end.busy - self._start.busy) / span
+            self._percent = round(100 * min(max(busy, 0.0), 1.0), 1)
+            self._start = end
+        return self._percent or 0.0
+
+
+cpu = CpuMeter()
+
+
+@effect("metrics.latest")
+async def latest(name: MetricName) -> dict[str, Any]:
+    """``{"value": number, "timestamp": datetime}``; percent, for ``load`` the one minute average."""
+    match name:
+        case "cpu_usage":
+            value = await cpu.read()
+        case "memory_usage":
+            value = psutil.virtual_memory().percent
+        case "disk_usage":
+            value = psutil.disk_usage(HOME).percent
+        case "load":
+            value = round(psutil.getloadavg()[0], 2)
+    return {"value": value, "timestamp": datetime.now(UTC)}
