@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class ApiKey(models.Model):
-    """``msk_<id>_<secret>``: only a keyed hash of the secret is here. See ``identity/api_keys.py``."""
+    """``msk_<id>_<secret>``, of which only a keyed hash is here. See ``identity/api_keys.py``."""
 
     id = models.CharField(_("id"), max_length=16, primary_key=True, editable=False)
     name = models.CharField(_("name"), max_length=100, help_text=_("Whose key it is."))

@@ -1,0 +1,47 @@
+"""Threads for database reads of credentials: our own, so that no other work can hold them up.
+
+Not asgiref's thread-sensitive mode: that is a single thread for the whole process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Any, ParamSpec, TypeVar
+
+from django.db import close_old_connections
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Each holds at most one database connection.
+THREADS = 4
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="mashin-identity")
+
+
+async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The function's result, from one of our threads, with the caller's context variables."""
+    context = contextvars.copy_context()
+    work = partial(context.run, _with_fresh_connections, partial(function, *args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_pool(), work)
+
+
+def submit(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
+    """Have it done on one of our threads; the caller goes on."""
+    return _pool().submit(_with_fresh_connections, partial(function, *args, **kwargs))
+
+
+def _with_fresh_connections(work: Callable[[], T]) -> T:
+    """Connections stay open between works; one that died or got too old is replaced."""
+    close_old_connections()
+    try:
+        return work()
+    finally:
+        close_old_connections()
