@@ -74,7 +74,7 @@ cpu = CpuMeter()
 
 @effect("metrics.latest")
 async def latest(name: MetricName) -> dict[str, Any]:
-    """``{"value": number, "timestamp": datetime}``; percent, for ``load`` the one minute average."""
+    """``{"value": number, "timestamp": datetime}``: percent; ``load`` is the minute's average."""
     match name:
         case "cpu_usage":
             value = await cpu.read()
