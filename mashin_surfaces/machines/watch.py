@@ -13,6 +13,7 @@ from collections.abc import Callable
 from django.db import DatabaseError, connection, transaction
 
 from ..conf import settings
+from ..exceptions import Refusal
 from .models import Epoch
 
 logger = logging.getLogger(__name__)
@@ -61,10 +62,10 @@ class Watcher:
             try:
                 self.look()
                 failing = False
-            except DatabaseError as error:
+            except (DatabaseError, Refusal) as error:
                 connection.close()
                 if not failing:  # said once, not every half second
-                    logger.warning("Changed definitions can't be read: %s", error)
+                    logger.warning("What changed elsewhere can't be read: %s", error)
                 failing = True
             except Exception:
                 logger.exception("The watcher failed and goes on.")

@@ -19,7 +19,7 @@ from .threads import run_in_thread
 def compile_ask_effect(step: AskEffect) -> Callable[[Run], Awaitable[Any]]:
     """The step as a coroutine function of the run. The effect is looked up when it is asked:
     a machine may be loaded by a process that does not have the module."""
-    name, source = step.name, step.source
+    name, source, assuming = step.name, step.source, step.assuming
     inputs = {
         key: compile_node(parse_expression(expression)) for key, expression in step.inputs.items()
     }
@@ -27,6 +27,9 @@ def compile_ask_effect(step: AskEffect) -> Callable[[Run], Awaitable[Any]]:
 
     async def ask(run: Run) -> Any:
         run.ask(name, source)
+        if run.assumed is not None:
+            output = run.assume(name, assuming)
+            return output if returns is None else promised(name, returns, output)
         effect = registry.get(source)
         if effect is None:
             raise Refusal(

@@ -25,15 +25,10 @@ def compile_ask_model(step: AskModel) -> Callable[[Run], Any]:
     returns = Schema.of(step.returns, allow_any=True)
 
     def ask(run: Run) -> Any:
-        if settings.ASK != "assume":
+        if run.assumed is None and settings.ASK != "assume":
             run.ask(name, REASON, model=step.model)
             raise Refusal(Code.EXECUTION_FAILED, f'no credentials for "{provider}"')
         run.ask(name, REASON, model=step.model, assumed=True)
-        if step.assuming is None:
-            raise Refusal(
-                Code.EXECUTION_FAILED,
-                f'The step "{name}" has no `assuming` values, and models are only assumed here.',
-            )
-        return promised(name, returns, step.assuming)
+        return promised(name, returns, run.assume(name, step.assuming))
 
     return ask

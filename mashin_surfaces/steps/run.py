@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..exceptions import Code, Refusal
@@ -16,14 +16,21 @@ class Run:
     """The state of one execution.
 
     ``scope`` is what expressions see; ``asked`` is for the ledger: each effect that a step asked
-    for, ``{"step", "effect", "decision": "allowed"|"denied"}``, in order.
+    for, ``{"step", "effect", "decision": "allowed"|"denied"}``, in order. ``assumed``: in a test,
+    what each step is taken to give instead of asking; None outside tests.
     """
 
-    __slots__ = ("asked", "permit", "scope")
+    __slots__ = ("asked", "assumed", "permit", "scope")
 
-    def __init__(self, checked_input: dict[str, Any], permit: Permit) -> None:
+    def __init__(
+        self,
+        checked_input: dict[str, Any],
+        permit: Permit,
+        assumed: Mapping[str, Any] | None = None,
+    ) -> None:
         self.scope = Scope(input=checked_input)
         self.permit = permit
+        self.assumed = assumed
         self.asked: list[dict[str, Any]] = []
 
     def ask(self, step: str, effect: str, **facts: Any) -> None:
@@ -36,6 +43,16 @@ class Run:
                 Code.PERMISSION_DENIED,
                 f'The step "{step}" asked for "{effect}", which the machine is not allowed to do.',
             )
+
+    def assume(self, step: str, otherwise: Any) -> Any:
+        """In a test: what ``step`` gives by the test's ``assuming``, else by the step's own."""
+        assumed = (self.assumed or {}).get(step, otherwise)
+        if assumed is None:
+            raise Refusal(
+                Code.EXECUTION_FAILED,
+                f'The step "{step}" has no `assuming` values, in the test or in the step.',
+            )
+        return assumed
 
     def evaluate(self, step: str, expression: Callable[[Scope], Any]) -> Any:
         """The value of a compiled expression; raises ``Refusal`` naming the step."""

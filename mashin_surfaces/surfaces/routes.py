@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from django.db import connections
 
 from ..governance.door import Door, door_of
+from ..governance.govern import Caller
+from ..identity.principal import Principal
 from ..machines.registry import DEFINITIONS, Address, Snapshot, registry
 from ..machines.watch import watcher
 
@@ -20,8 +22,13 @@ from ..machines.watch import watcher
 class Connection(Protocol):
     """A live socket of a route."""
 
+    caller: Caller
+
     def surface_changed(self) -> None:
         """Look at the route again; called on any thread."""
+
+    def principal_changed(self, before: Principal, now: Principal | None) -> None:
+        """``before`` is worth something else now, or nothing; called on any thread."""
 
 
 class Route:
@@ -48,6 +55,10 @@ class Routes:
     def find(self, protocol: str, path: str) -> Route | None:
         """The route of an address; no query. ``prepare`` must have run."""
         return self._routes.get((protocol, path))
+
+    def connections(self) -> list[Connection]:
+        """Every live socket of this process."""
+        return [each for route in self._routes.values() for each in tuple(route.connections)]
 
     def prepare(self) -> None:
         """Read the definitions once and watch them from now on. Blocks for a few queries."""

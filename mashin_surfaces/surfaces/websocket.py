@@ -28,6 +28,7 @@ from ..governance.errors import TABLE
 from ..governance.govern import Answer, Caller, govern, note, note_soon
 from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
+from ..identity.principal import Principal
 from ..machines.schemas import dumps
 from .denial import deny
 from .entrance import enter
@@ -257,6 +258,18 @@ class Connection:
         else:
             self._take(door)
             self._tick()
+
+    def principal_changed(self, before: Principal, now: Principal | None) -> None:
+        """The credential is worth something else now, or nothing; called on any thread."""
+        self.loop.call_soon_threadsafe(self._take_principal, before, now)
+
+    def _take_principal(self, before: Principal, now: Principal | None) -> None:
+        if self.caller.principal != before:
+            return  # it has sent fresh credentials since
+        if now is None:
+            self.expire()
+        else:
+            self.caller = Caller(now, self.caller.client)
 
     def expire(self) -> None:
         """The credential is no longer good."""
