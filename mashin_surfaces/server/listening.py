@@ -10,7 +10,7 @@ import socket
 BACKLOG = 1024
 
 
-class CannotListen(Exception):
+class ListenError(Exception):
     """The address can't be listened on; the message is a sentence with the remedy."""
 
 
@@ -25,7 +25,7 @@ def listening_socket(host: str, port: int, *, shared: bool = False) -> socket.so
 def bound_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A socket that has the address and does not listen yet. ``port`` 0: any free one.
 
-    Raises ``CannotListen``.
+    Raises ``ListenError``.
     """
     listener = None
     try:
@@ -39,7 +39,7 @@ def bound_socket(host: str, port: int, *, shared: bool = False) -> socket.socket
     except OSError as error:
         if listener is not None:
             listener.close()
-        raise CannotListen(_why(error, host, port)) from error
+        raise ListenError(_why(error, host, port)) from error
     return listener
 
 

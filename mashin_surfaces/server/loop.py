@@ -30,7 +30,7 @@ def install() -> None:
     if "twisted.internet.reactor" not in sys.modules:
         from twisted.internet import asyncioreactor
 
-        asyncioreactor.install(new_event_loop())
+        asyncioreactor.install(new_event_loop())  # type: ignore[no-untyped-call]
 
 
 install()

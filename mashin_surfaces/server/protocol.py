@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
+from http.client import responses
 from typing import Any
 
 from autobahn.util import encode_truncate
@@ -37,12 +38,14 @@ _STATUS_WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED
 
 
 @implementer(IPushProducer)  # the application, as the transport sees it: paused when it is too fast
-class WebSocketProtocol(ws_protocol.WebSocketProtocol):
+class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]  # Daphne has no types
     """A socket from its handshake to its end."""
 
     #: Daphne's server, from the moment that the request is known to be a websocket's.
     server: Any = None
     inbox: Inbox
+    #: What has come and is not understood yet.
+    data: bytes
     _gate: asyncio.Event | None = None
     _shut_since = 0.0
     _socket: Any = None
@@ -95,12 +98,12 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):
         if self.state != self.STATE_OPEN:
             return
         text, data = message.get("text"), message.get("bytes")
-        if (text is None) == (data is None):
-            raise ValueError("websocket.send carries text or bytes: one of them, and not both.")
-        if text is not None:
+        if text is not None and data is None:
             self._write(self.server.last_text.framed(text))
-        else:
+        elif data is not None and text is None:
             self._write(frames.frame(frames.BINARY, data))
+        else:
+            raise ValueError("websocket.send carries text or bytes: one of them, and not both.")
 
     def _write(self, data: bytes) -> None:
         """Straight to the operating system when nothing waits before it; the rest, and all of it
@@ -181,10 +184,15 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):
             self.refuse(HTTPStatus.FORBIDDEN)
 
     def sendHttpErrorResponse(  # noqa: N802  autobahn's name
-        self, code: int, reason: str, responseHeaders: Any = None  # noqa: N803
+        self,
+        code: int,
+        reason: str,
+        responseHeaders: Any = None,  # noqa: N803
     ) -> None:
         """Autobahn refuses a handshake that is wrong."""
-        headers = [(str(name).encode(), str(value).encode()) for name, value in responseHeaders or ()]
+        headers = [
+            (str(name).encode(), str(value).encode()) for name, value in responseHeaders or ()
+        ]
         headers.append((b"content-type", b"text/plain; charset=utf-8"))
         body = reason.encode()
         self.transport.write(_head({"status": code, "headers": headers}, len(body)) + body)
@@ -340,7 +348,7 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):
         self._log("disconnected")
 
     def _log(self, action: str) -> None:
-        client = "%s:%s" % tuple(self.client_addr) if self.client_addr else None
+        client = ":".join(map(str, self.client_addr)) if self.client_addr else None
         self.server.log_action("websocket", action, {"path": self.request.path, "client": client})
 
 
@@ -361,7 +369,6 @@ def _head(response: Event, length: int | None) -> bytes:
     """An HTTP response up to its body. Without a ``length`` the end of the connection is the
     body's end; the connection ends in any case."""
     status = int(response["status"])
-    phrase = HTTPStatus(status).phrase if status in HTTPStatus else ""
     headers = [
         (name, value)
         for name, value in _clean(response.get("headers", ()))
@@ -371,5 +378,8 @@ def _head(response: Event, length: int | None) -> bytes:
         headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
         headers.append((b"content-length", b"%d" % length))
     headers.append((b"connection", b"close"))
-    lines = [f"HTTP/1.1 {status} {phrase}".encode(), *(b": ".join(pair) for pair in headers)]
+    lines = [
+        f"HTTP/1.1 {status} {responses.get(status, '')}".encode(),
+        *(b": ".join(pair) for pair in headers),
+    ]
     return b"\r\n".join([*lines, b"", b""])

@@ -14,13 +14,7 @@ from mashin_surfaces.server import loop as _loop  # noqa: F401  before Daphne ch
 
 from daphne import server as daphne_server  # isort: skip
 from twisted.internet import defer, reactor
-from twisted.logger import (
-    FilteringLogObserver,
-    LogLevel,
-    LogLevelFilterPredicate,
-    STDLibLogObserver,
-    globalLogPublisher,
-)
+from twisted.logger import LogLevel, STDLibLogObserver, globalLogPublisher
 
 from mashin_surfaces.server.access import redacted
 from mashin_surfaces.server.frames import LastText
@@ -32,14 +26,22 @@ logger = logging.getLogger("mashin_surfaces.server")
 Application = Callable[..., Awaitable[None]]
 #: Seconds that applications get to end after a SIGTERM, and then, cancelled, to clean up.
 GRACE = 15.0
-CANCELLED_GRACE = 5.0
+CANCELLED_GRACE = 3.0
 #: Seconds that a client gets to answer a close frame.
 CLOSE_GRACE = 5.0
 
 
+_twisted_log = STDLibLogObserver(logger.name)
+
+
+def _log_errors(event: dict[str, Any]) -> None:
+    if event["log_level"] is LogLevel.critical:
+        _twisted_log(event)
+
+
 def loop_name() -> str:
     """``uvloop`` or ``asyncio``."""
-    return type(reactor._asyncioEventloop).__module__.partition(".")[0]  # type: ignore[attr-defined]  # Twisted fills this module in at run time
+    return type(reactor._asyncioEventloop).__module__.partition(".")[0]
 
 
 class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
@@ -78,13 +80,10 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
             echoCloseCodeReason=True, closeHandshakeTimeout=CLOSE_GRACE
         )
         # Daphne sends Twisted's log nowhere; what went wrong inside it should be seen.
-        errors = LogLevelFilterPredicate(defaultLogLevel=LogLevel.critical)
-        globalLogPublisher.addObserver(
-            FilteringLogObserver(STDLibLogObserver(logger.name), [errors])
-        )
+        globalLogPublisher.addObserver(_log_errors)  # type: ignore[arg-type]  # zope's
         for each in self._sockets:
             self.listen_success(
-                reactor.adoptStreamPort(each.fileno(), each.family, self.http_factory)  # type: ignore[attr-defined]  # Twisted fills this module in at run time
+                reactor.adoptStreamPort(each.fileno(), each.family, self.http_factory)
             )
         if self._ready:
             self._ready()
@@ -110,7 +109,10 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
 
     def _create_websocket(self, protocol: Any, scope: MutableMapping[str, Any]) -> Inbox:
         inbox = protocol.inbox = Inbox(protocol.hold, protocol.release)
-        secure = protocol.transport_details.is_secure or getattr(protocol, "client_scheme", None) == "https"
+        secure = (
+            protocol.transport_details.is_secure
+            or getattr(protocol, "client_scheme", None) == "https"
+        )
         scope["scheme"] = "wss" if secure else "ws"
         scope["extensions"] = {"websocket.http.response": {}}
         scope.setdefault("asgi", {"version": "3.0"})
@@ -175,7 +177,7 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
 
     def _cancel_tasks(self) -> None:
         """What applications left running in the background ends with the loop, in order."""
-        loop = reactor._asyncioEventloop  # type: ignore[attr-defined]  # as above
+        loop = reactor._asyncioEventloop
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
             task.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from typing import Any
@@ -14,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.module_loading import import_string
 
 from mashin_surfaces.server.listening import (
-    CannotListen,
+    ListenError,
     address_of,
     listening_socket,
     reserved_socket,
@@ -93,7 +94,7 @@ class Command(BaseCommand):
                 self._supervise(options)
             else:
                 self._serve(options)
-        except CannotListen as error:
+        except ListenError as error:
             raise CommandError(str(error)) from error
 
     def _supervise(self, options: dict[str, Any]) -> None:
@@ -103,7 +104,8 @@ class Command(BaseCommand):
 
         workers = options["workers"]
         with reserved_socket(options["bind"], options["port"]) as reserved:
-            self._say(f"Serving on http://{address_of(reserved)} (pid {os.getpid()}, {workers} workers)")
+            where = f"http://{address_of(reserved)}"
+            self._say(f"Serving on {where} (pid {os.getpid()}, {workers} workers)")
             port = reserved.getsockname()[1]
             # The same command line: the last of two options counts.
             command = [sys.executable, *sys.orig_argv[1:], "--worker", f"--port={port}"]
@@ -124,12 +126,15 @@ class Command(BaseCommand):
         access_log = options["access_log"]
         if access_log is None:
             access_log = settings.DEBUG
+        if access_log and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)
 
         def ready() -> None:
-            if not worker:
-                self._say(
-                    f"Serving on http://{address_of(listener)} (pid {os.getpid()}, {loop_name()})"
-                )
+            pid, loop = os.getpid(), loop_name()
+            if worker:
+                self._say(f"Worker {pid} is ready ({loop})")
+            else:
+                self._say(f"Serving on http://{address_of(listener)} (pid {pid}, {loop})")
 
         Server(
             self._application(static=options["static"]),

@@ -1,0 +1,191 @@
+"""Small ASGI applications that the server tests put behind real sockets; the path chooses one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+Event = dict[str, Any]
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+#: What one application tells another (a test looks through /seen/NAME).
+_seen: dict[str, Any] = {}
+_news: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+
+def _tell(name: str, value: Any) -> None:
+    _seen[name] = value
+    _news[name].set()
+
+
+def _options(scope: Scope) -> dict[str, str]:
+    return dict(parse_qsl(scope["query_string"].decode()))
+
+
+async def _accept(receive: Receive, send: Send, **more: Any) -> None:
+    assert (await receive())["type"] == "websocket.connect"
+    await send({"type": "websocket.accept", **more})
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends back what comes; ?limit=N sets max_message; tells what the disconnect said."""
+    options = _options(scope)
+    limit = {"max_message": int(options["limit"])} if "limit" in options else {}
+    await _accept(receive, send, **limit)
+    while (event := await receive())["type"] == "websocket.receive":
+        await send({**event, "type": "websocket.send"})
+    _tell(options.get("name", "echo"), event)
+
+
+async def greet(scope: Scope, receive: Receive, send: Send) -> None:
+    """Accepts with headers and the last subprotocol, and sends an empty text."""
+    headers = [(b"x-request-id", b"abc"), (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2")]
+    await _accept(receive, send, headers=headers, subprotocol=scope["subprotocols"][-1])
+    await send({"type": "websocket.send", "text": json.dumps(sorted(scope["extensions"]))})
+    await send({"type": "websocket.send", "text": ""})
+    await send({"type": "websocket.send", "bytes": b""})
+    await receive()
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers the handshake with ?status= and a JSON body, in ?pieces=."""
+    options = _options(scope)
+    status, pieces = int(options["status"]), int(options.get("pieces", 1))
+    await receive()
+    body = json.dumps({"error": {"code": status}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"retry-after", b"7")]
+    start = {"type": "websocket.http.response.start", "status": status, "headers": headers}
+    await send(start)
+    for number in range(pieces):
+        more = number + 1 < pieces
+        await send({"type": "websocket.http.response.body", "body": body, "more_body": more})
+    _tell("refused", await receive())
+
+
+async def reject(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+async def close(scope: Scope, receive: Receive, send: Send) -> None:
+    """Closes with ?code= and ?reason=; tells the error if that can't be, or the disconnect."""
+    options = _options(scope)
+    await _accept(receive, send)
+    code = int(options["code"])
+    try:
+        await send({"type": "websocket.close", "code": code, "reason": options.get("reason", "")})
+    except ValueError as error:
+        _tell(f"close-{code}", str(error))
+        raise
+    _tell(f"close-{code}", await receive())
+
+
+async def crash(scope: Scope, receive: Receive, send: Send) -> None:
+    """Fails: before the handshake is answered, or at the first message after it."""
+    if _options(scope)["when"] == "late":
+        await _accept(receive, send)
+    await receive()
+    raise LookupError("meant to fail")
+
+
+async def leave(scope: Scope, receive: Receive, send: Send) -> None:
+    """Returns without closing the socket."""
+    await _accept(receive, send)
+
+
+async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+    """Never answers the handshake."""
+    await receive()
+    _tell("silent", await receive())
+
+
+async def hesitate(scope: Scope, receive: Receive, send: Send) -> None:
+    """An echo that accepts when it is told to."""
+    _tell("hesitating", None)
+    await _news["hesitate"].wait()
+    await echo(scope, receive, send)
+
+
+async def pour(scope: Scope, receive: Receive, send: Send) -> None:
+    """Sends ?count= messages of ?size= bytes; tells how many sends have returned."""
+    options = _options(scope)
+    await _accept(receive, send)
+    payload = bytes(int(options["size"]))
+    for number in range(int(options["count"])):
+        await send({"type": "websocket.send", "bytes": payload})
+        _tell("poured", number + 1)
+    _tell("pour-ended", await receive())
+
+
+async def drink(scope: Scope, receive: Receive, send: Send) -> None:
+    """Takes nothing until /tell/drink; then tells how many messages and bytes came."""
+    await _accept(receive, send)
+    await _news["drink"].wait()
+    messages = size = 0
+    while (event := await receive())["type"] == "websocket.receive":
+        messages += 1
+        size += len(event["bytes"])
+    _tell("drunk", {"messages": messages, "size": size, "code": event["code"]})
+
+
+async def seen(scope: Scope, receive: Receive, send: Send) -> None:
+    """Waits until something of this name was told, and sends it as JSON."""
+    name = scope["path"].removeprefix("/seen/")
+    await _accept(receive, send)
+    await _news[name].wait()
+    await send({"type": "websocket.send", "text": json.dumps(_seen[name])})
+    await send({"type": "websocket.close"})
+
+
+async def tell(scope: Scope, receive: Receive, send: Send) -> None:
+    _tell(scope["path"].removeprefix("/tell/"), None)
+    await reject(scope, receive, send)
+
+
+async def farewell(scope: Scope, receive: Receive, send: Send) -> None:
+    """Writes a line when it is told to go, and needs a moment for it."""
+    await _accept(receive, send)
+    event = await receive()
+    await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+    print("farewell", event["type"], event["code"], flush=True)
+
+
+async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
+    """Leaves a task behind that never ends by itself."""
+    await _accept(receive, send)
+    forever = asyncio.create_task(asyncio.Event().wait(), name="forever")
+    print("still", forever.get_name(), file=sys.stdout, flush=True)
+    await receive()
+
+
+async def page(scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP: the process that answers."""
+    await receive()
+    body = str(os.getpid()).encode()
+    headers = [(b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+WEBSOCKETS = {
+    application.__name__: application
+    for application in (
+        echo, greet, refuse, reject, close, crash, leave, silent, hesitate, pour, drink, seen, tell,
+        farewell, stubborn,
+    )
+}  # fmt: skip
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    chosen = page
+    if scope["type"] == "websocket":
+        chosen = WEBSOCKETS[scope["path"].split("/")[1]]
+    await chosen(scope, receive, send)
