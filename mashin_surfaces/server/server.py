@@ -45,8 +45,8 @@ def loop_name() -> str:
 
 
 class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
-    """Daphne's server with our websockets. ``listeners``: sockets that are bound and listen
-    already, besides the endpoints."""
+    """Daphne's server with our websockets. ``sockets``: bound ones that listen already, besides
+    the endpoints."""
 
     def __init__(
         self,
@@ -61,14 +61,13 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
         super().__init__(application, [*endpoints, *sockets], **options)
         self.endpoints = list(endpoints)
         self.last_text = LastText()
-        self.failure: str | None = None
         self._sockets = sockets
         self._ports: list[Any] = []
         self._ready = ready_callable
         self.ready_callable = self._before_running
 
     def run(self) -> None:
-        """Serve until a signal or ``stop()``; ``failure`` then says why it could not listen."""
+        """Serve until a signal or ``stop()``; ``abort_start`` is true when it could not listen."""
         try:
             super().run()
         finally:
@@ -91,10 +90,6 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
     def listen_success(self, port: Any) -> None:
         self._ports.append(port)
         super().listen_success(port)
-
-    def listen_error(self, failure: Any) -> None:
-        self.failure = failure.getErrorMessage()
-        super().listen_error(failure)
 
     # Applications
 
