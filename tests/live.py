@@ -18,9 +18,9 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -34,6 +34,8 @@ HOST = "127.0.0.1"
 PATIENCE = 60.0
 #: Seconds that a server gets to end after SIGTERM, as it promises.
 FAREWELL = 30.0
+#: Seconds between two looks at a process that has no way to call us.
+LOOK = 0.05
 
 ServerKind = Literal["serve", "daphne", "uvicorn"]
 
@@ -136,7 +138,7 @@ class LiveProject:
             if found := re.search(r"^Serving on http://[^\s]+:(\d+)", written, re.MULTILINE):
                 return int(found[1])
             self._must_be_alive(deadline)
-            _pause()
+            time.sleep(LOOK)
 
     def _wait_until_healthy(self) -> None:
         opener = build_opener(ProxyHandler({}))
@@ -148,7 +150,7 @@ class LiveProject:
                         return
             except (URLError, OSError):
                 self._must_be_alive(deadline)
-                _pause()
+                time.sleep(LOOK)
 
     def _must_be_alive(self, deadline: float) -> None:
         assert self.process is not None
@@ -175,10 +177,8 @@ class LiveProject:
     def kill(self) -> None:
         """End the server and all its workers at once, as a power cut would."""
         if self.process is not None:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self.process.wait()
             self.process = None
 
@@ -234,8 +234,3 @@ class LiveProject:
         wanted = [word for scope in scopes or ("*",) for word in ("--scope", scope)]
         told = self.manage("issue_credential", "--kind", kind, "--name", name, *wanted, *words)
         return told.strip().splitlines()[-1]
-
-
-def _pause() -> None:
-    """Between two looks at a process that has no way to call us."""
-    threading.Event().wait(0.05)
