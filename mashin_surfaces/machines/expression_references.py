@@ -82,8 +82,12 @@ def _collect(node: Any, bound: frozenset[str], found: set[tuple[str, ...]]) -> N
             _collect(body, bound.union(names), found)
         case Body(lets, result):
             for line in lets:
-                bound = bound.union(bound_names(line.pattern))  # a function may call itself
-                _collect(line.value, bound, found)
+                inside = bound.union(bound_names(line.pattern))
+                calls_itself = isinstance(line.value, Arrow) and isinstance(
+                    line.pattern, NamePattern
+                )
+                _collect(line.value, inside if calls_itself else bound, found)
+                bound = inside
             _collect(result, bound, found)
         case tuple():
             for part in node:

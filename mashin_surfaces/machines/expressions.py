@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 #: How deep the tree may be: brackets, and operators in one another.
-_MAX_TREE: Final = 3 * MAX_DEPTH
+_MAX_TREE: Final = 2 * MAX_DEPTH
 
 
 def parse_expression(text: str) -> Node:
@@ -119,7 +119,8 @@ def _check_depth(text: str, root: Node) -> None:
         if isinstance(node, tuple):
             pending.extend((part, depth) for part in node)
         elif hasattr(node, "__slots__") and not isinstance(node, str):
-            pending.extend((getattr(node, name), depth + 1) for name in node.__slots__)
+            deeper = depth if isinstance(node, Entry) else depth + 1
+            pending.extend((getattr(node, name), deeper) for name in node.__slots__)
 
 
 _VALUES: Final = frozenset(
