@@ -110,7 +110,9 @@ def _judge_value(name: str, hint: Any, value: Any) -> Iterator[CheckMessage]:
     except ValidationError as error:
         for item in error.errors(include_url=False):
             where = "".join(f"[{part!r}]" for part in item["loc"] if part in _parts_of(value))
-            yield _wrong(f"{name}{where}", f"is {item['input']!r}: {_sentence(item['msg'])}")
+            # A value under JWT may be a key, and what checks print is kept in logs.
+            shown = "a value" if name.startswith("JWT.") else repr(item["input"])
+            yield _wrong(f"{name}{where}", f"is {shown}: {_sentence(item['msg'])}")
         return
     if name in MINIMUM and value is not None:
         least, exclusive = MINIMUM[name]
