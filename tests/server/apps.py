@@ -175,6 +175,21 @@ async def page(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP: fails before its answer, or, with a query string, in the middle of it."""
+    await forget(scope, receive, send)
+    raise LookupError("meant to fail")
+
+
+async def forget(scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP: the same, but only returns."""
+    await receive()
+    if scope["query_string"]:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+
+PAGES = {"/fail": fail, "/forget": forget}
 WEBSOCKETS = {
     application.__name__: application
     for application in (
@@ -185,7 +200,7 @@ WEBSOCKETS = {
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    chosen = page
+    chosen = PAGES.get(scope["path"], page)
     if scope["type"] == "websocket":
         chosen = WEBSOCKETS[scope["path"].split("/")[1]]
     await chosen(scope, receive, send)
