@@ -45,6 +45,7 @@ class LiveProject:
 
     ``env``: variables besides the usual ones. ``machines``: files or folders to load at first.
     ``server``: ours (``serve``), or a plain ``daphne`` or ``uvicorn``. ``options``: words for it.
+    ``root`` and ``python``: another project's folder, another environment's interpreter.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class LiveProject:
         database_url: str | None = None,
         server: ServerKind = "serve",
         options: Sequence[str] = (),
+        root: Path = ROOT,
+        python: str = sys.executable,
     ) -> None:
         self.folder = folder
         self.database_file = folder / "db.sqlite3"
@@ -65,11 +68,14 @@ class LiveProject:
         self._machines = machines
         self._server = server
         self._options = options
+        self._root = root
+        self._python = python
         self._env = self._environment(database_url, env or {})
 
     def _environment(self, database_url: str | None, env: Mapping[str, str]) -> dict[str, str]:
         # A test run's own settings must not leak into the project that it looks at.
-        private = {"DJANGO_SETTINGS_MODULE", "DEBUG", "REDIS_URL", "MASHIN_ASK", "MASHIN_MODULES"}
+        private = {"PYTHONPATH", "DJANGO_SETTINGS_MODULE", "DEBUG", "REDIS_URL"}
+        private |= {"MASHIN_ASK", "MASHIN_MODULES", "BEHIND_TLS", "DATABASE_URL"}
         made = {name: value for name, value in os.environ.items() if name not in private}
         made |= {
             "SECRET_KEY": "live-project-live-project-live-project-live-project",
@@ -119,10 +125,10 @@ class LiveProject:
 
     def _spawn(self, words: list[str], log: int, listener: socket.socket | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, *words[:-1], *self._options, words[-1]]
+            [self._python, *words[:-1], *self._options, words[-1]]
             if listener
-            else [sys.executable, *words, *self._options],
-            cwd=ROOT,
+            else [self._python, *words, *self._options],
+            cwd=self._root,
             env=self._env,
             stdout=log,
             stderr=log,
@@ -213,8 +219,8 @@ class LiveProject:
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """``manage.py words…`` with its exit code and both streams."""
         return subprocess.run(
-            [sys.executable, "manage.py", *words],
-            cwd=ROOT,
+            [self._python, "manage.py", *words],
+            cwd=self._root,
             env=self._env,
             capture_output=True,
             text=True,
