@@ -53,16 +53,17 @@ class CpuMeter:
         age = time.monotonic() - self._start.at
         if age > self.LONGEST:
             self._start, self._percent, age = CpuSample.now(), None, 0.0
-        if age < self.SHORTEST:
-            if self._percent is not None:
-                return self._percent
-            start = self._start
+        if age < self.SHORTEST and self._percent is None:
             await asyncio.sleep(self.SHORTEST - age)
-            if self._start is not start and self._percent is not None:
-                return self._percent  # another reader of the same span was first
+        return self._measured()
+
+    def _measured(self) -> float:
+        """The value of the span that ends now, or of the last one when this one is too short."""
         end = CpuSample.now()
         span = end.total - self._start.total
-        if span > 0:
+        # Of those who waited for the same span, the first has measured it.
+        too_short = end.at - self._start.at < self.SHORTEST * 0.9 and self._percent is not None
+        if span > 0 and not too_short:
             busy = (end.busy - self._start.busy) / span
             self._percent = round(100 * min(max(busy, 0.0), 1.0), 1)
             self._start = end

@@ -83,7 +83,8 @@ class LiveProject:
             "ALLOWED_HOSTS": f"{HOST},localhost",
             "PYTHONUNBUFFERED": "1",
         }
-        return made | env
+        made.update(env)
+        return made
 
     # -- life -------------------------------------------------------------------------------------
 

@@ -84,10 +84,10 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(pins))
-    install = [made, "-m", "pip", "install", "-q", "-c", constraints, wheel]
+    install: list[str | Path] = [made, "-m", "pip", "install", "-q", "-c", constraints, wheel]
     # The files that `make` keeps for the next clone spare the network, where they are.
     cache = run(made, "-m", "pip", "cache", "dir", cwd=folder).stdout.strip()
-    kept = ["--no-index", "--find-links", Path(cache) / "mashin-surfaces"]
+    kept: list[str | Path] = ["--no-index", "--find-links", Path(cache) / "mashin-surfaces"]
     if run(*install, *kept, cwd=folder).returncode != 0:
         must(*install, cwd=folder)
     return made
