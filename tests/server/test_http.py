@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import pytest
 
 from tests.server.conftest import PATIENCE, Carrier
 
 
-def response_to(carrier: Carrier, path: str) -> http.client.HTTPResponse:
+@contextmanager
+def response_to(carrier: Carrier, path: str) -> Iterator[http.client.HTTPResponse]:
     connection = http.client.HTTPConnection("127.0.0.1", carrier.port, timeout=PATIENCE)
-    connection.request("GET", path)
-    return connection.getresponse()
+    with closing(connection):
+        connection.request("GET", path)
+        with connection.getresponse() as response:
+            yield response
 
 
 def test_an_application_answers(carrier: Carrier) -> None:
-    response = response_to(carrier, "/")
-    assert response.status == 200
-    assert int(response.read()) == carrier.process.pid
+    with response_to(carrier, "/") as response:
+        assert response.status == 200
+        assert int(response.read()) == carrier.process.pid
 
 
 @pytest.mark.parametrize("path", ["/fail", "/forget"])
 def test_an_application_without_an_answer_is_500(carrier: Carrier, path: str) -> None:
-    assert response_to(carrier, path).status == 500
+    with response_to(carrier, path) as response:
+        assert response.status == 500
 
 
 @pytest.mark.parametrize("path", ["/fail?begun", "/forget?begun"])
 def test_an_answer_that_breaks_off_breaks_the_connection(carrier: Carrier, path: str) -> None:
-    response = response_to(carrier, path)
-    assert response.status == 200
-    with pytest.raises(http.client.IncompleteRead):
-        response.read()
+    with response_to(carrier, path) as response:
+        assert response.status == 200
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
