@@ -9,9 +9,11 @@ import logging
 import re
 import secrets
 from collections.abc import Iterable
+from concurrent.futures import Future
 from datetime import timedelta
 from threading import Lock
 from time import monotonic
+from typing import Any, cast
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -23,12 +25,14 @@ from ..exceptions import Code, Refusal
 from . import threads
 from .models import ApiKey
 from .presented import KEY_PREFIX
-from .principal import ANONYMOUS
+from .principal import is_name
 from .scopes import Scopes
 from .secret_keys import derived_keys, keyed_digest
 
 logger = logging.getLogger(__name__)
 
+#: Characters, as many as the column holds.
+MOST_NAME_CHARACTERS = 100
 #: Seconds between two notes of a key's use.
 USE_INTERVAL = 60.0
 #: Keys whose last use this process remembers.
@@ -50,10 +54,8 @@ def issue(
     Raises ``ValueError`` for a name or a scope that can't be one. Without an owner the key is of
     a service of that name, which must not be a user's.
     """
-    if not 0 < len(name) <= 100 or not name.isprintable() or name.strip() != name:  # noqa: PLR2004  the column's length
-        raise ValueError("A key's name has 1 to 100 characters, all printable.")
-    if owner is None and name == ANONYMOUS:
-        raise ValueError(f'No service can be called "{ANONYMOUS}": choose another name.')
+    if not is_name(name) or len(name) > MOST_NAME_CHARACTERS:
+        raise ValueError(f"{name!r} is no name for a key: 1 to 100 characters, all printable.")
     users = get_user_model()
     if owner is None and users._default_manager.filter(**{users.USERNAME_FIELD: name}).exists():
         raise ValueError(f'There is a user "{name}": make them the owner, or choose another name.')
@@ -63,7 +65,7 @@ def issue(
         id=key_id,
         name=name,
         hash=_hashes(key_id, secret)[0],
-        owner=owner,
+        owner=cast(Any, owner),  # whichever model AUTH_USER_MODEL names
         scopes=sorted(held.names),
         expires_at=None if ttl is None else timezone.now() + timedelta(seconds=ttl),
     )
@@ -113,17 +115,17 @@ _used: dict[str, float] = {}
 _used_lock = Lock()
 
 
-def note_use(key_id: str) -> None:
-    """Note when a key was last used: at most once a minute, on a thread of ours."""
+def note_use(key_id: str) -> Future[None] | None:
+    """Note when a key was last used, on a thread of ours; None when it was within a minute."""
     now = monotonic()
     noted = _used.get(key_id)
     if noted is not None and now - noted < USE_INTERVAL:
-        return
+        return None
     with _used_lock:
         if len(_used) >= MOST_USES:
             _used.clear()
         _used[key_id] = now
-    threads.submit(_write_use, key_id)
+    return threads.submit(_write_use, key_id)
 
 
 def _write_use(key_id: str) -> None:

@@ -19,7 +19,7 @@ from jwt import exceptions as failures
 
 from ..conf import settings
 from ..exceptions import Code, Refusal
-from .principal import ANONYMOUS
+from .principal import is_name
 from .scopes import Scopes
 from .secret_keys import derived_keys
 
@@ -81,12 +81,16 @@ def sign(
     """A new token for ``name`` and its claims; ``ttl`` in seconds. By the first key that can sign.
 
     ``is_user``: the name is a Django user's; the token is then refused once the user is gone.
+    Raises ``ValueError`` for a token that ``verify`` would not take.
     """
-    key = next((key for key in keys() if key.signing is not None), None)
-    if key is None:
+    if not is_name(name) or len(name) > MOST_NAME_CHARACTERS:
+        raise ValueError(f"{name!r} is no name for a token: 1 to 150 characters, all printable.")
+    signers = [(key, key.signing) for key in keys() if key.signing is not None]
+    if not signers:
         raise ImproperlyConfigured(
             'No key of MASHIN_SURFACES["JWT"]["KEYS"] can sign: give one a "private_key".'
         )
+    key, private = signers[0]
     now = time()
     claims: dict[str, Any] = {
         "sub": name,
@@ -102,7 +106,10 @@ def sign(
     if settings.JWT.ISSUER:
         claims["iss"] = settings.JWT.ISSUER
     headers = None if key.kid is None else {"kid": key.kid}
-    return jwt.encode(claims, key.signing, algorithm=key.alg, headers=headers), claims
+    token = jwt.encode(claims, private, algorithm=key.alg, headers=headers)
+    if len(token) > MOST_CHARACTERS:
+        raise ValueError(f"The token is longer than {MOST_CHARACTERS:,} characters: fewer scopes.")
+    return token, claims
 
 
 # -- keys -----------------------------------------------------------------------------------------
@@ -217,7 +224,7 @@ def _claims(payload: dict[str, Any], token: str) -> Claims:
     sub, exp = payload["sub"], payload["exp"]
     if not isinstance(sub, str) or not 0 < len(sub) <= MOST_NAME_CHARACTERS:
         raise _refusal('The token\'s "sub" must be a text of 1 to 150 characters.')
-    if not sub.isprintable() or sub.strip() != sub or sub == ANONYMOUS:
+    if not is_name(sub):
         raise _refusal('The token\'s "sub" is no name that a principal can have.')
     if isinstance(exp, bool) or not isinstance(exp, int | float):
         raise _refusal('The token\'s "exp" must be a number (RFC 7519, 4.1.4).')

@@ -57,6 +57,11 @@ class Principal:
         return self.credential.kind == "none"
 
 
+def is_name(name: str) -> bool:
+    """Whether a principal can be called that: printable, no space around it, not nobody's name."""
+    return bool(name) and name.isprintable() and name.strip() == name and name != ANONYMOUS
+
+
 def anonymous(grant: Iterable[str]) -> Principal:
     """Nobody in particular, who holds what the surface grants."""
     return _anonymous(tuple(grant))

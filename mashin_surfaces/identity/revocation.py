@@ -7,20 +7,25 @@ send no signals: call ``changed()`` after them.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from django.contrib.auth import get_user_model
+from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.auth.signals import user_logged_out
 from django.core.signals import request_finished
+from django.db import Error
 from django.db.models import Model
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.utils import timezone
 
+from . import threads
 from .models import ApiKey
 from .sessions import session_model
+
+logger = logging.getLogger(__name__)
 
 on_change: list[Callable[[], object]] = []
 
@@ -75,16 +80,27 @@ def _relations_changed(*, action: str, **_: Any) -> None:
 
 
 def _session_deleted(*, instance: Any, **_: Any) -> None:
-    if instance.expire_date > timezone.now():  # ``clearsessions`` removes many that are over
+    # ``clearsessions`` removes many that are over; signing in ends one in which nobody was.
+    if instance.expire_date > timezone.now() and SESSION_KEY in instance.get_decoded():
         changed()
 
 
 def _logged_out(**_: Any) -> None:
-    _has_logged_out.set(True)
-    changed()
+    """Where sessions are no rows, nothing else says that one has ended."""
+    if session_model() is None:
+        _has_logged_out.set(True)
+        changed()
 
 
 def _request_finished(**_: Any) -> None:
     if _has_logged_out.get():
         _has_logged_out.set(False)
+        # Django has put this thread's connections away by now.
+        threads.submit(_tell)
+
+
+def _tell() -> None:
+    try:
         changed()
+    except Error as error:
+        logger.warning("A logout can't be told to the other processes: %s", error)

@@ -23,11 +23,12 @@ class Scopes:
 
     names: frozenset[str]
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        held = (names,) if isinstance(names, str) else tuple(names)
-        for name in held:
+    def __init__(self, names: Iterable[object] = ()) -> None:
+        held = []
+        for name in (names,) if isinstance(names, str) else names:
             if not isinstance(name, str) or not name or any(map(str.isspace, name)):
                 raise ValueError(f"{name!r} is no scope: write text without spaces.")
+            held.append(name)
         self.names = frozenset(held)
         self._globs = tuple(name.split("*") for name in self.names if "*" in name)
         self._hash = hash(self.names)

@@ -10,7 +10,7 @@ import contextvars
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from django.db import close_old_connections
 
@@ -33,7 +33,7 @@ async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return await asyncio.get_running_loop().run_in_executor(_pool(), work)
 
 
-def submit(function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Future[Any]:
+def submit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Have it done on one of our threads; the caller goes on."""
     return _pool().submit(_with_fresh_connections, partial(function, *args, **kwargs))
 
