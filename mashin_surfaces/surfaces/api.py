@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from rest_framework.authentication import CSRFCheck
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
@@ -27,6 +25,7 @@ from ..identity.authenticate import authenticate
 from ..identity.presented import CREDENTIAL_PARAMETERS, Presented
 from ..identity.principal import anonymous
 from ..machines.schemas import Schema, dumps
+from .csrf import check_csrf
 from .denial import headers_of
 from .describe import describe_surface
 
@@ -119,7 +118,7 @@ class SurfaceApi(APIView):
             principal = await authenticate(presented, door.accepted, door.grant)
             caller = Caller(principal, presented.client)
             if principal.credential.kind == "session":
-                await sync_to_async(_check_csrf, thread_sensitive=False)(request)
+                await check_csrf(request)
             accepts = door.machine.compiled.accepts
             if request.method in WITHOUT_BODY:
                 return await govern(
@@ -159,14 +158,3 @@ def _of_body(request: HttpRequest, accepts: Schema) -> dict[str, Any]:
         return accepts.loads(request.body)
     except RequestDataTooBig:
         raise Refusal(Code.TOO_LARGE, "The request's body is too large.") from None
-
-
-def _check_csrf(request: HttpRequest) -> None:
-    """As DRF does it: a session cookie alone must not let another site write."""
-    check = CSRFCheck(lambda _: HttpResponse())
-    check.process_request(request)
-    reason = check.process_view(request, lambda: None, (), {})
-    if reason:
-        raise Refusal(Code.FORBIDDEN, f"CSRF check failed: {reason}")
-
-

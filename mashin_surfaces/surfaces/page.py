@@ -1,0 +1,261 @@
+"""The page door: a machine's form and its result as HTML, whole without a script.
+
+GET shows the form that ``accepts`` asks for; POST runs the machine with what was filled in. Where
+the machine has a websocket that takes the same caller, ``page.js`` sends over that instead. What a
+form and a result look like is in ``forms.py``, ``presentation.py`` and the templates.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from asgiref.sync import sync_to_async
+from django.conf import settings as django_settings
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
+from django.db import close_old_connections
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, QueryDict
+from django.http.multipartparser import MultiPartParserError
+from django.shortcuts import resolve_url
+from django.template.loader import select_template
+from django.urls import NoReverseMatch, Resolver404, resolve
+
+from ..conf import settings
+from ..exceptions import Code, Refusal
+from ..governance.door import Door
+from ..governance.errors import TABLE
+from ..governance.govern import Answer, Caller, govern, note
+from ..identity.authenticate import authenticate
+from ..identity.presented import Presented
+from ..identity.principal import anonymous
+from ..machines.registry import registry
+from .csrf import check_csrf, keep_csrf_cookie
+from .denial import headers_of
+from .entrance import enter
+from .forms import Form, fresh_form, pairs_of, sent_form
+from .presentation import Shown, outline, present
+from .routes import routes
+from .words import script_words
+
+METHODS = ("GET", "HEAD", "POST")
+FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+#: Django's own field in a form; it is no input.
+CSRF_FIELD = "csrfmiddlewaretoken"
+ADMIN_LOGIN = "admin:login"
+
+
+async def page(request: HttpRequest, door: Door) -> HttpResponseBase:
+    """One access to a page surface."""
+    if request.method in {"GET", "HEAD"}:
+        return await _view(request, door)
+    if request.method == "POST":
+        return await _submit(request, door)
+    refusal = Refusal(Code.UNKNOWN_MESSAGE, f"A page answers {', '.join(METHODS)}.")
+    caller = Caller(anonymous(()), Presented.from_request(request).client)
+    answer = await note(door, caller, event="message", refusal=refusal)
+    response = await _error(request, door, caller, answer, status=405)
+    response["Allow"] = ", ".join(METHODS)
+    return response
+
+
+async def _view(request: HttpRequest, door: Door) -> HttpResponseBase:
+    presented = Presented.from_request(request)
+    answer, caller = await enter(door, presented, event="view")
+    if answer.refusal is not None:
+        login = _login(request, door, presented, answer.refusal)
+        if login is not None:
+            return _kept_private(HttpResponseRedirect(login), answer)
+        return await _error(request, door, caller, answer)
+    form = fresh_form(door.machine.compiled.accepts.fields, dict(request.GET.lists()))
+    return await _form(request, door, caller, answer, form)
+
+
+async def _submit(request: HttpRequest, door: Door) -> HttpResponseBase:
+    presented = Presented.from_request(request)
+    caller = Caller(anonymous(()), presented.client)
+    accepts = door.machine.compiled.accepts
+    sent: dict[str, list[str]] = {}
+    may_enter = False
+    try:
+        principal = await authenticate(presented, door.accepted, door.grant)
+        caller = Caller(principal, presented.client)
+        if not door.admits(principal):
+            raise Refusal(Code.FORBIDDEN, door.wants)
+        may_enter = True
+        sent = _read(request)
+        if principal.credential.kind == "session":
+            await check_csrf(request)
+        value = accepts.coerce(pairs_of(sent, accepts.fields))
+    except Refusal as refusal:
+        answer = await note(door, caller, event="message", refusal=refusal)
+    else:
+        answer = await govern(door, caller, value, coerced=True)
+    if not may_enter:
+        login = _login(request, door, presented, answer.refusal)
+        return await _error(request, door, caller, answer, login=login)
+    form = sent_form(accepts.fields, sent, answer.refusal)
+    return await _form(request, door, caller, answer, form)
+
+
+def _read(request: HttpRequest) -> dict[str, list[str]]:
+    """The fields of a posted form; raises ``Refusal``."""
+    if request.content_type not in FORM_TYPES:
+        raise Refusal(
+            Code.UNKNOWN_MESSAGE,
+            "A page takes its form (application/x-www-form-urlencoded or multipart/form-data); "
+            "JSON goes to an API surface.",
+        )
+    try:
+        posted: QueryDict = request.POST
+        has_files = bool(request.FILES)
+    except (RequestDataTooBig, TooManyFieldsSent):
+        raise Refusal(Code.TOO_LARGE, "The form is too large.") from None
+    except MultiPartParserError:
+        raise Refusal(Code.UNKNOWN_MESSAGE, "The form that was sent can't be read.") from None
+    if has_files:
+        raise Refusal(Code.UNKNOWN_MESSAGE, "not supported yet: uploads")
+    return {name: texts for name, texts in posted.lists() if name != CSRF_FIELD}
+
+
+# -- answers ------------------------------------------------------------------------------------
+
+
+async def _form(
+    request: HttpRequest, door: Door, caller: Caller, answer: Answer, form: Form
+) -> HttpResponseBase:
+    """The page with its form; under it the result or the refusal of what was sent, if anything."""
+    compiled = door.machine.compiled
+    responds = compiled.responds.fields
+    result: Shown | None = None
+    if answer.result is not None:
+        result = present(answer.result, responds)
+    context = {
+        **_context(door, caller, answer),
+        "form": form,
+        "has_csrf": "session" in door.accepted,
+        "result": result,
+        "assumes": door.machine.program.assumes and settings.ASK == "assume",
+        "websocket": _socket(door, caller),
+        "responds": json.dumps(outline(responds), ensure_ascii=False),
+        "words": json.dumps(script_words(), ensure_ascii=False),
+    }
+    names = (f"mashin_surfaces/pages/{compiled.name}.html", "mashin_surfaces/page.html")
+    return await _render(request, names, context, answer)
+
+
+async def _error(
+    request: HttpRequest,
+    door: Door,
+    caller: Caller,
+    answer: Answer,
+    *,
+    status: int | None = None,
+    login: str | None = None,
+) -> HttpResponseBase:
+    """A page that says why there is no form."""
+    context = {**_context(door, caller, answer), "login": login}
+    names = ("mashin_surfaces/error.html",)
+    return await _render(request, names, context, answer, status)
+
+
+def _context(door: Door, caller: Caller, answer: Answer) -> dict[str, Any]:
+    return {
+        "title": door.options.get("title") or door.machine.compiled.title,
+        "machine": door.machine.compiled,
+        "principal": None if caller.principal.is_anonymous else caller.principal,
+        "refusal": answer.refusal,
+        "request_id": answer.request_id,
+    }
+
+
+async def _render(
+    request: HttpRequest,
+    names: tuple[str, ...],
+    context: dict[str, Any],
+    answer: Answer,
+    status: int | None = None,
+) -> HttpResponseBase:
+    refusal = answer.refusal
+    if status is None:
+        status = 200 if refusal is None else TABLE[refusal.code].status
+    context["reason"] = HTTPStatus(status).phrase
+    # Templates may query: a project's own read the user, and context processors do as they like.
+    html = await sync_to_async(_rendered, thread_sensitive=False)(request, names, context)
+    return _kept_private(HttpResponse(html, status=status), answer, request)
+
+
+def _rendered(request: HttpRequest, names: tuple[str, ...], context: dict[str, Any]) -> str:
+    try:
+        return str(select_template(names).render(context, request))
+    finally:
+        close_old_connections()
+
+
+def _kept_private(
+    response: HttpResponse, answer: Answer, request: HttpRequest | None = None
+) -> HttpResponse:
+    """With the headers that every answer of a page has."""
+    response["X-Request-ID"] = answer.request_id
+    response["Cache-Control"] = "private, no-store"
+    if answer.refusal is not None and response.status_code != HTTPStatus.FOUND:
+        for name, value in headers_of(answer.refusal):
+            response[name] = value
+    if request is not None:
+        keep_csrf_cookie(request, response)
+    return response
+
+
+# -- ways on ------------------------------------------------------------------------------------
+
+
+def _login(
+    request: HttpRequest, door: Door, presented: Presented, refusal: Refusal | None
+) -> str | None:
+    """Where somebody signs in to see this page; None when that would not help."""
+    is_unknown = refusal is not None and refusal.code is Code.UNAUTHENTICATED
+    if not is_unknown or "session" not in door.accepted:
+        return None
+    if presented.token is not None or presented.problem is not None:
+        return None  # who sent a token did not want to sign in
+    url = _login_url()
+    if url is None:
+        return None
+    joint = "&" if urlsplit(url).query else "?"
+    return f"{url}{joint}{urlencode({'next': request.get_full_path()})}"
+
+
+def _login_url() -> str | None:
+    """``LOGIN_URL`` where there is such a page, else the admin's, else None."""
+    for candidate in (django_settings.LOGIN_URL, ADMIN_LOGIN):
+        try:
+            url = resolve_url(candidate)
+            if not urlsplit(url).netloc:
+                resolve(urlsplit(url).path)
+        except (NoReverseMatch, Resolver404):
+            continue
+        return url
+    return None
+
+
+def _socket(door: Door, caller: Caller) -> str:
+    """The path of a websocket of the same machine that takes the same caller; "" without one.
+
+    A browser sends its session cookie or nothing: with other credentials the page does without.
+    """
+    principal = caller.principal
+    kind = principal.credential.kind
+    if kind not in {"session", "none"}:
+        return ""
+    for (protocol, path), surface in sorted(registry.snapshot.surfaces.items()):
+        if protocol != "websocket" or surface.machine.name != door.name:
+            continue
+        route = routes.find(protocol, path)
+        other = None if route is None else route.door
+        if other is None or other.options.get("dialect", "machine") != "machine":
+            continue
+        speaker = anonymous(other.grant) if kind == "none" else principal
+        if kind in other.accepted and other.admits(speaker):
+            return path
+    return ""

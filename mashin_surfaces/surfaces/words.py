@@ -1,0 +1,22 @@
+"""What ``page.js`` says, in the language of the request."""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext as _
+
+
+def script_words() -> dict[str, str]:
+    """By the names that the script uses; ``{n}`` stands for a number."""
+    return {
+        "connected": _("Connected"),
+        "asleep": _("Connects when you send"),
+        "reconnecting": _("Reconnecting"),
+        "in": _("in {n} s"),
+        "offline": _("Offline"),
+        "waiting": _("This is sent as soon as the connection is back."),
+        "lost": _("The connection was lost before the answer came; it may have been carried out."),
+        "json": _("This is not JSON."),
+        "yes": _("Yes"),
+        "no": _("No"),
+        "parts": _("{n} parts"),
+    }

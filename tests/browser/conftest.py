@@ -1,0 +1,102 @@
+"""A real Chromium in front of a real server; any complaint in the console fails the test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.live import LiveProject
+
+HERE = Path(__file__).parent
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+#: Milliseconds within which anything is seen.
+PATIENCE = 20_000
+
+OpenPage = Callable[..., Page]
+
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Of the module, not of the session: its loop would be in the way of asynchronous tests."""
+    program = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if program is None:
+        pytest.skip("There is no Chromium here: install chromium or google-chrome.")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveProject]:
+    served = LiveProject(
+        tmp_path_factory.mktemp("browser"),
+        env={"DJANGO_SETTINGS_MODULE": "tests.browser.settings", "MASHIN_ASK": "assume"},
+        machines=[HERE / "machines"],
+        options=["--static"],
+    )
+    with served:
+        yield served
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the console complained of; a test that expects complaints empties it."""
+    return []
+
+
+@pytest.fixture
+def open_page(
+    browser: Browser, project: LiveProject, complaints: list[str]
+) -> Iterator[OpenPage]:
+    """``open_page(path, **context)``: a page in a browser context of its own."""
+    contexts = []
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            complaints.append(f"{message.text} ({message.location})")
+
+    def open_it(path: str, **options: Any) -> Page:
+        context = browser.new_context(base_url=project.url("/"), **options)
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", hear)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def shoot() -> Callable[[Page, str], None]:
+    """Keep a picture in the folder ``SCREENSHOTS``, when there is one."""
+    folder = os.environ.get("SCREENSHOTS")
+
+    def shoot_it(page: Page, name: str) -> None:
+        if folder:
+            page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+    return shoot_it
