@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
+from project.settings import DATABASES, MIDDLEWARE, SECRET_KEY
 
-from project.settings import MIDDLEWARE, database
-
-SECRET_KEY = "benchmarks-benchmarks-benchmarks-benchmarks-benchmarks"  # noqa: S105  local only
 ALLOWED_HOSTS = ["*"]
 INSTALLED_APPS = [
     "django.contrib.auth",
@@ -17,9 +14,8 @@ INSTALLED_APPS = [
     "rest_framework",
     "benchmarks.peers",
 ]
-__all__ = ["MIDDLEWARE"]
 ROOT_URLCONF = "benchmarks.peers.urls"
-DATABASES = {"default": database(os.environ["DATABASE_URL"])}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+__all__ = ["DATABASES", "MIDDLEWARE", "SECRET_KEY"]
 LOGGING_CONFIG = None

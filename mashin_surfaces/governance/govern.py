@@ -18,7 +18,10 @@ from typing import Any, NamedTuple
 
 from ..exceptions import Code, Refusal
 from ..identity.principal import Principal
-from ..ledger import Access, describe, new_id, record, record_soon
+from ..ledger.access import Access
+from ..ledger.chain import new_id
+from ..ledger.content import describe
+from ..ledger.record import record, record_soon
 from ..machines.schemas import dumps
 from ..steps.run import Run
 from .door import Door

@@ -13,11 +13,13 @@ class AppendOnlyError(Exception):
 
 
 class AppendOnlyQuerySet(models.QuerySet["SurfaceAccess"]):
-    def update(self, **kwargs: Any) -> int:
-        raise AppendOnlyError("SurfaceAccess rows are never changed.")
+    """Reads; every way to write is closed. Rows come from the ledger's writer."""
 
-    def delete(self) -> tuple[int, dict[str, int]]:
-        raise AppendOnlyError("SurfaceAccess rows are never deleted.")
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise AppendOnlyError("SurfaceAccess rows are written by the ledger alone, and stay.")
+
+    create = update = delete = bulk_create = bulk_update = _refuse
+    get_or_create = update_or_create = _raw_delete = _refuse
 
 
 class SurfaceAccess(models.Model):
@@ -32,6 +34,10 @@ class SurfaceAccess(models.Model):
         MESSAGE = "message", _("message")
         CONNECT = "connect", _("connect")
         DISCONNECT = "disconnect", _("disconnect")
+        AUTHENTICATE = "authenticate", _("fresh credentials")
+        END = "end", _("ended by the server")
+        DESCRIBE = "describe", _("description asked")
+        VIEW = "view", _("page viewed")
 
     class Outcome(models.TextChoices):
         ALLOWED = "allowed", _("allowed")
@@ -80,7 +86,6 @@ class SurfaceAccess(models.Model):
         return f"{self.at:%Y-%m-%d %H:%M:%S} {self.surface} {self.code or self.outcome}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        raise AppendOnlyError("SurfaceAccess rows are written by the ledger's writer only.")
+        raise AppendOnlyError("SurfaceAccess rows are written by the ledger alone, and stay.")
 
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        raise AppendOnlyError("SurfaceAccess rows are never deleted.")
+    delete = save  # type: ignore[assignment]  # neither returns

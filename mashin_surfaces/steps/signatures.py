@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal, NotRequired, Required, TypedDict, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import NotRequired, Required, TypedDict
 
 
 def arguments_of(

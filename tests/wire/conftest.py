@@ -31,15 +31,10 @@ class Wire:
         self.project = project
 
     def token(self, name: str, *scopes: str, ttl: str = "1h") -> str:
-        words = [word for scope in scopes or ("*",) for word in ("--scope", scope)]
-        return self._issue("jwt", name, "--ttl", ttl, *words)
+        return self.project.token(name, *scopes, ttl=ttl)
 
     def api_key(self, name: str) -> str:
-        return self._issue("api_key", name, "--scope", "*")
-
-    def _issue(self, kind: str, name: str, *words: str) -> str:
-        told = self.project.manage("issue_credential", "--kind", kind, "--name", name, *words)
-        return told.strip().splitlines()[-1]
+        return self.project.api_key(name)
 
     def revoke(self, key: str) -> None:
         self.project.manage(

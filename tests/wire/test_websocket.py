@@ -104,7 +104,7 @@ async def test_a_machine_that_fails_is_an_answer(wire: Wire, kind: str, code: st
 async def test_a_traceback_is_in_the_log_under_the_request_id(wire: Wire) -> None:
     async with wire.connect("/ws/wire/trouble") as socket:
         request_id = (await ask(socket, {"kind": "fail"}))["error"]["request_id"]
-    log = wire.project.log()
+    log = wire.project.log_text
     assert request_id in log
     assert "secret detail 4711" in log
 
@@ -179,8 +179,8 @@ async def test_credentials_are_taken_from_header_query_and_subprotocol(wire: Wir
             assert token not in (socket.subprotocol or "")
             await socket.send("{}")
             assert "error" in json.loads(await socket.recv())
-    assert token not in wire.project.log()
-    assert key not in wire.project.log()
+    assert token not in wire.project.log_text
+    assert key not in wire.project.log_text
 
 
 async def test_a_connection_ends_with_its_token(wire: Wire) -> None:

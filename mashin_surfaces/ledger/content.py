@@ -1,0 +1,69 @@
+"""What a row keeps of input and output: a keyed digest, the JSON, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from django.conf import settings as django_settings
+from django.utils.crypto import salted_hmac
+
+from ..conf import settings
+from .access import clean
+
+DIGEST_BYTES = 32
+
+
+def describe(value: Any, secret_paths: Collection[str] = ()) -> str:
+    """What ``LEDGER["CONTENT"]`` keeps of a JSON value, or of the text or bytes of a broken frame.
+
+    ``secret_paths``: JSON Pointers of fields that are kept as digests whatever the setting.
+    """
+    mode = settings.LEDGER.CONTENT
+    if mode == "none":
+        return ""
+    if isinstance(value, str):
+        value = value.encode("utf-8", "replace")
+    if isinstance(value, bytes):
+        return digest(value) if mode == "digest" else clean(value.decode("utf-8", "replace"))
+    if mode == "full":
+        for path in secret_paths:
+            value = _without(value, path.split("/")[1:])
+        return canonical(value).decode()
+    return digest(canonical(value))
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces."""
+    return orjson.dumps(
+        value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str
+    )
+
+
+def digest(data: bytes) -> str:
+    """``blake2b:<hex>``, keyed: who has only the row can't try out inputs."""
+    keyed = hashlib.blake2b(data, key=_key(django_settings.SECRET_KEY), digest_size=DIGEST_BYTES)
+    return f"blake2b:{keyed.hexdigest()}"
+
+
+@lru_cache(maxsize=2)
+def _key(secret: str) -> bytes:
+    return salted_hmac("mashin_surfaces.ledger", b"", secret=secret, algorithm="sha256").digest()
+
+
+def _without(value: Any, path: list[str]) -> Any:
+    """A copy whose value at ``path`` is its digest; ``*`` is every item of a list."""
+    if not path:
+        return digest(canonical(value))
+    part = path[0].replace("~1", "/").replace("~0", "~")
+    if isinstance(value, list):
+        return [
+            _without(item, path[1:]) if part in ("*", str(index)) else item
+            for index, item in enumerate(value)
+        ]
+    if isinstance(value, dict) and part in value:
+        return {**value, part: _without(value[part], path[1:])}
+    return value

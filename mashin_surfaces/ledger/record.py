@@ -1,0 +1,61 @@
+"""Recording an access: durable before it is answered."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import router
+
+from ..commit import CommitFailed, writer
+from ..conf import settings
+from ..exceptions import Code, Refusal
+from .access import Access
+from .models import SurfaceAccess
+from .sink import sink
+
+logger = logging.getLogger(__name__)
+
+
+async def record(access: Access) -> None:
+    """Returns when the row is committed.
+
+    Raises ``Refusal`` (ledger_unavailable) when it can't be, unless ``LEDGER["ON_FAILURE"]`` is
+    ``"answer"``.
+    """
+    try:
+        await writer(_database()).put(sink, access)
+    except CommitFailed as error:
+        _failed(access, error)
+
+
+def record_now(access: Access) -> None:
+    """``record`` for synchronous code."""
+    try:
+        writer(_database()).put_now(sink, access)
+    except CommitFailed as error:
+        _failed(access, error)
+
+
+def record_soon(access: Access) -> None:
+    """Have it written; nobody waits (a disconnect)."""
+    writer(_database()).put_soon(sink, access)
+
+
+def check_writer() -> None:
+    """Raise when rows can't be written now: for readiness."""
+    problem = writer(_database()).health()
+    if problem is not None:
+        raise CommitFailed(problem)
+
+
+def _database() -> str:
+    return router.db_for_write(SurfaceAccess)
+
+
+def _failed(access: Access, error: CommitFailed) -> None:
+    if settings.LEDGER.ON_FAILURE == "answer":
+        logger.error("Answered without a row (request %s): %s", access.request_id, error)
+        return
+    raise Refusal(
+        Code.LEDGER_UNAVAILABLE, "The access can't be recorded now; try again.", retry_after=1
+    ) from error

@@ -1,0 +1,65 @@
+"""Writing access rows: chained in arrival order, in one statement or one COPY."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from .access import Access, storable
+from .chain import HASHED, Lane, row_hash
+from .models import SurfaceAccess
+
+COLUMNS = (*HASHED, "hash")
+#: From so many rows on PostgreSQL's COPY is quicker than INSERT.
+COPY_FROM = 2
+
+
+class AccessSink:
+    """The lane of this process. It moves only with what is committed.
+
+    After a transaction that failed, or whose outcome is unknown, a new lane begins: a row that was
+    written after all can't fork the chain.
+    """
+
+    def __init__(self) -> None:
+        self._lane = Lane()
+        self._head = (0, self._lane.head)
+
+    def write(self, connection: BaseDatabaseWrapper, items: Sequence[Access]) -> None:
+        lane = self._lane
+        seq, head = lane.seq, lane.head
+        rows: list[tuple[Any, ...]] = []
+        for access in items:
+            seq += 1
+            values = (*storable(access), lane.name, seq, head)
+            head = row_hash(values)
+            rows.append((*values, head))
+        self._head = (seq, head)
+        _insert(connection, rows)
+
+    def settle(self, committed: bool) -> None:
+        if committed:
+            self._lane.seq, self._lane.head = self._head
+        else:
+            self._lane = Lane()
+
+
+def _insert(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]]) -> None:
+    table = connection.ops.quote_name(SurfaceAccess._meta.db_table)
+    columns = ", ".join(connection.ops.quote_name(column) for column in COLUMNS)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql" and len(rows) >= COPY_FROM:
+            with cursor.cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+            return
+        if connection.vendor != "postgresql":
+            adapt = connection.ops.adapt_datetimefield_value
+            rows = [(row[0].hex, adapt(row[1]), *row[2:]) for row in rows]
+        places = ", ".join(["%s"] * len(COLUMNS))
+        cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608  own names
+
+
+sink = AccessSink()

@@ -1,0 +1,61 @@
+"""``manage.py verify_ledger``: walk the hash chains, name the first bad row."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+from tqdm import tqdm
+
+from ...ledger.models import SurfaceAccess
+from ...ledger.verify import BadRow, lanes, verify
+
+
+class Command(BaseCommand):
+    help = "Check that no row of the ledger was changed or removed."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.formatter_class = RawDescriptionHelpFormatter
+        parser.epilog = (
+            "Example:\n  manage.py verify_ledger --json\n\n"
+            "Exit code 1 when a row is bad, 2 when the ledger can't be read."
+        )
+        parser.add_argument("--lane", help="Only this lane.")
+        parser.add_argument("--json", action="store_true", help="The result as JSON.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            names = [options["lane"]] if options["lane"] else lanes()
+            bad, rows = self._walk(names)
+        except DatabaseError as error:
+            raise CommandError(f"The ledger can't be read: {error}", returncode=2) from error
+        if options["json"]:
+            told = {"lanes": len(names), "rows": rows, "bad": asdict(bad) if bad else None}
+            self.stdout.write(orjson.dumps(told).decode())
+        elif bad:
+            self.stdout.write(f"BAD lane {bad.lane} row {bad.seq} ({bad.id}): {bad.problem}.")
+        else:
+            self.stdout.write(f"{rows} rows in {len(names)} lanes hold.")
+        if bad:
+            sys.exit(1)
+
+    def _walk(self, names: list[str]) -> tuple[BadRow | None, int]:
+        done = 0
+        total = SurfaceAccess.objects.count() if sys.stderr.isatty() else None
+        with tqdm(total=total, unit="row", unit_scale=True, disable=None) as progress:
+
+            def count(rows: int) -> None:
+                nonlocal done
+                done += rows
+                progress.update(rows)
+
+            for name in names:
+                bad = verify(name, count)
+                if bad is not None:
+                    return bad, done
+        return None, done

@@ -1,0 +1,181 @@
+"""Group commit: who waits together is committed together; who fails, fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from mashin_surfaces.commit import CommitFailed, GroupCommit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Numbers:
+    """A sink that keeps numbers in a table, and counts its transactions."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.settled: list[bool] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+
+    def write(self, connection: BaseDatabaseWrapper, items: Sequence[int]) -> None:
+        self.entered.set()
+        assert self.gate.wait(10)
+        if -1 in items:
+            raise ValueError("a poisoned item")
+        self.batches.append(len(items))
+        with connection.cursor() as cursor:
+            cursor.executemany("insert into numbers values (%s)", [(item,) for item in items])
+
+    def settle(self, committed: bool) -> None:
+        self.settled.append(committed)
+
+
+@pytest.fixture
+def numbers() -> Iterator[Numbers]:
+    with connection.cursor() as cursor:
+        cursor.execute("create table numbers (n integer)")
+    yield Numbers()
+    with connection.cursor() as cursor:
+        cursor.execute("drop table numbers")
+
+
+@pytest.fixture
+def group() -> Iterator[GroupCommit]:
+    made = GroupCommit("default")
+    yield made
+    made.close()
+
+
+def stored() -> list[int]:
+    """What another connection sees."""
+    with connection.cursor() as cursor:
+        cursor.execute("select n from numbers order by rowid")
+        return [row[0] for row in cursor.fetchall()]
+
+
+async def seen() -> list[int]:
+    return await asyncio.to_thread(stored)
+
+
+async def test_an_item_is_committed_when_put_returns(group: GroupCommit, numbers: Numbers) -> None:
+    await group.put(numbers, 7)
+    assert await seen() == [7]
+
+
+async def test_who_waits_at_the_same_moment_shares_a_transaction(
+    group: GroupCommit, numbers: Numbers
+) -> None:
+    numbers.gate.clear()
+    first = asyncio.create_task(group.put(numbers, 0))
+    await asyncio.to_thread(numbers.entered.wait, 10)
+    others = [asyncio.create_task(group.put(numbers, n)) for n in range(1, 200)]
+    await asyncio.sleep(0)
+    assert not first.done()
+    numbers.gate.set()
+    await asyncio.gather(first, *others)
+    assert numbers.batches == [1, 199]
+    assert await seen() == list(range(200))
+
+
+async def test_a_poisoned_item_fails_alone(group: GroupCommit, numbers: Numbers) -> None:
+    numbers.gate.clear()
+    first = asyncio.create_task(group.put(numbers, 0))
+    await asyncio.to_thread(numbers.entered.wait, 10)
+    tasks = [asyncio.create_task(group.put(numbers, n)) for n in (1, 2, -1, 3, 4)]
+    await asyncio.sleep(0)
+    numbers.gate.set()
+    results = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert [type(result) for result in results].count(CommitFailed) == 1
+    assert isinstance(results[3], CommitFailed)
+    assert sorted(await seen()) == [0, 1, 2, 3, 4]
+
+
+async def test_a_failing_unit_takes_only_itself_down(group: GroupCommit, numbers: Numbers) -> None:
+    def good(connection: BaseDatabaseWrapper) -> str:
+        numbers.write(connection, [1])
+        return "done"
+
+    def bad(connection: BaseDatabaseWrapper) -> None:
+        numbers.write(connection, [2])
+        raise KeyError("mine")
+
+    results = await asyncio.gather(
+        group.run(good), group.run(bad), group.put(numbers, 3), return_exceptions=True
+    )
+    assert results[0] == "done"
+    assert isinstance(results[1], KeyError)
+    assert results[2] is None
+    assert sorted(await seen()) == [1, 3]
+
+
+def test_synchronous_callers_wait_too(group: GroupCommit, numbers: Numbers) -> None:
+    group.put_now(numbers, 5)
+    assert stored() == [5]
+    assert group.run_now(lambda connection: 42) == 42
+
+
+def test_what_nobody_waits_for_is_written_before_the_end(
+    group: GroupCommit, numbers: Numbers
+) -> None:
+    for number in range(500):
+        group.put_soon(numbers, number)
+    group.close()
+    assert stored() == list(range(500))
+
+
+async def test_a_waiter_that_is_cancelled_disturbs_nobody(
+    group: GroupCommit, numbers: Numbers
+) -> None:
+    numbers.gate.clear()
+    gone = asyncio.create_task(group.put(numbers, 1))
+    await asyncio.to_thread(numbers.entered.wait, 10)
+    stays = asyncio.create_task(group.put(numbers, 2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    numbers.gate.set()
+    await stays
+    assert await seen() == [1, 2]
+
+
+async def test_a_locked_database_fails_its_waiters_and_is_used_again_later(
+    group: GroupCommit, numbers: Numbers, settings: Any
+) -> None:
+    await group.put(numbers, 1)
+    group.run_now(lambda connection: connection.connection.execute("pragma busy_timeout = 100"))
+    name = connection.settings_dict["NAME"]
+    blocker = await asyncio.to_thread(
+        sqlite3.connect, name, isolation_level=None, check_same_thread=False
+    )
+    blocker.execute("begin exclusive")
+    try:
+        with pytest.raises(CommitFailed, match="locked"):
+            await group.put(numbers, 2)
+        assert group.health() is not None
+        assert numbers.settled[-1] is False
+    finally:
+        blocker.execute("rollback")
+        blocker.close()
+    await group.put(numbers, 3)
+    assert group.health() is None
+    assert await seen() == [1, 3]
+
+
+async def test_several_loops_share_one_writer(group: GroupCommit, numbers: Numbers) -> None:
+    def elsewhere(start: int) -> None:
+        async def put() -> None:
+            await asyncio.gather(*(group.put(numbers, start + n) for n in range(50)))
+
+        asyncio.run(put())
+
+    await asyncio.gather(*(asyncio.to_thread(elsewhere, base) for base in (0, 50, 100)))
+    assert sorted(await seen()) == list(range(150))
