@@ -13,12 +13,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field as Attribute, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field as Attribute, StringConstraints
+
+from .scanning import on_lines, on_one_line
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Json = Any
 Seconds = Annotated[float, Attribute(gt=0, le=366 * 86400)]
+#: The source of an expression, without indentation and empty lines around it.
+Expression = Annotated[str, AfterValidator(on_lines)]
+Condition = Annotated[str, AfterValidator(on_one_line)]
+
+OLDER_CAPABILITIES = {"llm_call": "reason", "http_request": "http"}
+Capability = Annotated[str, AfterValidator(lambda name: OLDER_CAPABILITIES.get(name, name))]
 
 
 class Part(BaseModel):
@@ -92,9 +100,9 @@ class Achieves(Part):
 class Permissions(Part):
     """Effect names, globs allowed (``mail.*``). ``reason`` is a model call, ``http.get`` a request."""
 
-    allowed: tuple[str, ...] = ()
-    denied: tuple[str, ...] = ()
-    requires_approval: tuple[str, ...] = ()
+    allowed: tuple[Capability, ...] = ()
+    denied: tuple[Capability, ...] = ()
+    requires_approval: tuple[Capability, ...] = ()
     authority: dict[str, str] = {}
 
 
@@ -143,7 +151,7 @@ class AskEffect(StepPart):
 
     kind: Literal["ask_effect"] = "ask_effect"
     source: str
-    inputs: dict[str, str] = {}
+    inputs: dict[str, Expression] = {}
     mode: str | None = None  # the original's ``to: simulate`` and friends
     returns: tuple[Field, ...] = ()
     assuming: dict[str, Json] | None = None
@@ -162,7 +170,7 @@ class Action(StepPart):
 
     kind: Literal["action"] = "action"
     type: str
-    inputs: dict[str, str] = {}
+    inputs: dict[str, Expression] = {}
     returns: tuple[Field, ...] = ()
     assuming: dict[str, Json] | None = None
 
@@ -171,15 +179,15 @@ class Compute(StepPart):
     """``body`` is one expression, or ``let`` lines and a last expression."""
 
     kind: Literal["compute"] = "compute"
-    body: str
+    body: Expression
 
 
 class Branch(Part):
     """``when`` is an expression, None for ``otherwise``. Exactly one of ``steps`` and ``value``."""
 
-    when: str | None = None
+    when: Condition | None = None
     steps: tuple[Step, ...] = ()
-    value: str | None = None
+    value: Expression | None = None
 
 
 class Decide(StepPart):
@@ -219,15 +227,15 @@ class WaitFor(StepPart):
 class Launch(StepPart):
     kind: Literal["launch"] = "launch"
     machine: str
-    inputs: dict[str, str] = {}
+    inputs: dict[str, Expression] = {}
 
 
 class LaunchMany(StepPart):
     kind: Literal["launch_many"] = "launch_many"
     machine: str
-    items: str
+    items: Expression
     input_key: str = "item"
-    extra_input: str | None = None
+    extra_input: Expression | None = None
     max_concurrency: int = Attribute(default=10, ge=1)
     collect: bool = False
 
@@ -246,12 +254,12 @@ class Gate(StepPart):
 
 class Remember(StepPart):
     kind: Literal["remember"] = "remember"
-    options: dict[str, str] = {}
+    options: dict[str, Expression] = {}
 
 
 class Recall(StepPart):
     kind: Literal["recall"] = "recall"
-    options: dict[str, str] = {}
+    options: dict[str, Expression] = {}
 
 
 Step = Annotated[
