@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser, Group, Permission, User
 from django.contrib.sessions.models import Session
 from django.db import connection
@@ -329,12 +328,16 @@ def test_a_token_is_looked_up_once(
         assert known(token) is first
 
 
+@pytest.fixture
+def alices_session(alice: User, sign_in: SignIn) -> str:
+    return sign_in(alice)
+
+
 @pytest.mark.django_db(transaction=True)
 async def test_the_same_principals_off_the_event_loop(
-    alice: User, sign_in: SignIn, rf: RequestFactory
+    alice: User, alices_session: str, rf: RequestFactory
 ) -> None:
-    key = await sync_to_async(sign_in)(alice)
-    for presented in (handshake(key), handshake(token=token_for("alice", "*"))):
+    for presented in (handshake(alices_session), handshake(token=token_for("alice", "*"))):
         principal = await authenticate(presented, ALL)
         assert (principal.name, principal.user_id) == ("alice", alice.pk)
         with pytest.raises(Refusal):
