@@ -6,28 +6,33 @@ each door asks here once it knows that the caller came by a session.
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from asgiref.sync import sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from rest_framework.authentication import CSRFCheck
+from django.middleware.csrf import CsrfViewMiddleware
 
 from ..exceptions import Code, Refusal
+
+
+class CsrfCheck(CsrfViewMiddleware):
+    """Django's check, with a refusal that the door can record and tell in its own way."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> NoReturn:
+        raise Refusal(Code.FORBIDDEN, f"CSRF check failed: {reason}")
 
 
 async def check_csrf(request: HttpRequest) -> None:
     """Raises ``Refusal`` (forbidden) when another site could have made the browser send this."""
     # On a thread: with CSRF_USE_SESSIONS the secret is in the session, which may be a query.
-    reason = await sync_to_async(_reason, thread_sensitive=False)(request)
-    if reason:
-        raise Refusal(Code.FORBIDDEN, f"CSRF check failed: {reason}")
+    await sync_to_async(_check, thread_sensitive=False)(request)
 
 
-def _reason(request: HttpRequest) -> str | None:
-    """Why the request is refused, None when it is good. As DRF does it."""
-    check = CSRFCheck(lambda _: HttpResponse())
+def _check(request: HttpRequest) -> None:
+    check = CsrfCheck(_nothing)
     check.process_request(request)
-    reason: str | None = check.process_view(request, lambda: None, (), {})
-    return reason
+    check.process_view(request, _nothing, (), {})
 
 
 def keep_csrf_cookie(request: HttpRequest, response: HttpResponseBase) -> None:
@@ -35,4 +40,8 @@ def keep_csrf_cookie(request: HttpRequest, response: HttpResponseBase) -> None:
 
     Where the middleware is there, it sees that this was done.
     """
-    CSRFCheck(lambda _: response).process_response(request, response)
+    CsrfCheck(_nothing).process_response(request, response)
+
+
+def _nothing(request: HttpRequest) -> HttpResponseBase:
+    return HttpResponse()

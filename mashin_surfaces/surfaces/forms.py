@@ -104,9 +104,7 @@ def fresh_form(fields: Sequence[Field], prefilled: Mapping[str, Sequence[str]]) 
     """A form to fill in: defaults, and over them what the query string says."""
     return Form(
         tuple(
-            _control(
-                field, _prefilled(field, prefilled.get(field.name)) or _default(field), ()
-            )
+            _control(field, _prefilled(field, prefilled.get(field.name)) or _default(field), ())
             for field in fields
         )
     )
@@ -191,6 +189,7 @@ def _widget(field: Field) -> Widget:
     if field.type.name == "boolean":
         return "checkbox"
     is_long = field.type.name == "text" and (field.max_length or 0) > LONG_TEXT
+    is_long = is_long and not field.secret
     return "textarea" if is_long or field.type.name in _JSON else "input"
 
 
@@ -213,28 +212,40 @@ def _options(field: Field, chosen: str) -> tuple[Option, ...]:
 def _attributes(field: Field, widget: Widget) -> dict[str, str]:
     name = field.type.name
     if widget == "textarea":
-        rows = {"rows": "4"} if name in _JSON else {"rows": "6"}
-        return {**rows, **({"spellcheck": "false"} if name in _JSON else _lengths(field))}
+        return {"rows": "4", "spellcheck": "false"} if name in _JSON else _text_area(field)
     if widget != "input":
         return {}
     if name in _NUMBERS:
-        limits = {"min": field.min, "max": field.max}
-        return {
-            "type": "number",
-            "step": "1" if name == "integer" else "any",
-            "inputmode": "numeric" if name == "integer" else "decimal",
-            **{key: f"{limit:.15g}" for key, limit in limits.items() if limit is not None},
-        }
-    if name == "date":
-        return {"type": "date"}
-    if name in {"datetime", "uuid"}:
-        return {"type": "text", "autocomplete": "off", "spellcheck": "false"}
+        return _number_input(field)
+    if name == "text":
+        return _text_input(field)
+    # A datetime needs its offset, which no control of HTML asks for.
+    kind = "date" if name == "date" else "text"
+    return {"type": kind, "autocomplete": "off"}
+
+
+def _number_input(field: Field) -> dict[str, str]:
+    is_integer = field.type.name == "integer"
+    limits = {"min": field.min, "max": field.max}
+    return {
+        "type": "number",
+        "step": "1" if is_integer else "any",
+        "inputmode": "numeric" if is_integer else "decimal",
+        **{name: f"{limit:.15g}" for name, limit in limits.items() if limit is not None},
+    }
+
+
+def _text_input(field: Field) -> dict[str, str]:
     if field.secret:
-        return {"type": "password", "autocomplete": "off", **_lengths(field)}
-    return {"type": _INPUT_TYPES.get(field.format or "", "text"), **_lengths(field)}
+        return {"type": "password", "autocomplete": "off", **_longest(field)}
+    return {"type": _INPUT_TYPES.get(field.format or "", "text"), **_longest(field)}
 
 
-def _lengths(field: Field) -> dict[str, str]:
+def _text_area(field: Field) -> dict[str, str]:
+    return {"rows": "6", **_longest(field)}
+
+
+def _longest(field: Field) -> dict[str, str]:
     return {} if field.max_length is None else {"maxlength": str(field.max_length)}
 
 

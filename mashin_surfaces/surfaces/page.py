@@ -43,6 +43,7 @@ METHODS = ("GET", "HEAD", "POST")
 FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 #: Django's own field in a form; it is no input.
 CSRF_FIELD = "csrfmiddlewaretoken"
+ERROR = ("mashin_surfaces/error.html",)
 ADMIN_LOGIN = "admin:login"
 
 
@@ -55,7 +56,8 @@ async def page(request: HttpRequest, door: Door) -> HttpResponseBase:
     refusal = Refusal(Code.UNKNOWN_MESSAGE, f"A page answers {', '.join(METHODS)}.")
     caller = Caller(anonymous(()), Presented.from_request(request).client)
     answer = await note(door, caller, event="message", refusal=refusal)
-    response = await _error(request, door, caller, answer, status=405)
+    context = {**_context(door, caller, answer), "login": None}
+    response = await _render(request, ERROR, context, answer, 405)
     response["Allow"] = ", ".join(METHODS)
     return response
 
@@ -66,7 +68,7 @@ async def _view(request: HttpRequest, door: Door) -> HttpResponseBase:
     if answer.refusal is not None:
         login = _login(request, door, presented, answer.refusal)
         if login is not None:
-            return _kept_private(HttpResponseRedirect(login), answer)
+            return _told(HttpResponseRedirect(login), answer)
         return await _error(request, door, caller, answer)
     form = fresh_form(door.machine.compiled.accepts.fields, dict(request.GET.lists()))
     return await _form(request, door, caller, answer, form)
@@ -94,7 +96,7 @@ async def _submit(request: HttpRequest, door: Door) -> HttpResponseBase:
         answer = await govern(door, caller, value, coerced=True)
     if not may_enter:
         login = _login(request, door, presented, answer.refusal)
-        return await _error(request, door, caller, answer, login=login)
+        return await _error(request, door, caller, answer, login)
     form = sent_form(accepts.fields, sent, answer.refusal)
     return await _form(request, door, caller, answer, form)
 
@@ -150,14 +152,11 @@ async def _error(
     door: Door,
     caller: Caller,
     answer: Answer,
-    *,
-    status: int | None = None,
     login: str | None = None,
 ) -> HttpResponseBase:
     """A page that says why there is no form."""
     context = {**_context(door, caller, answer), "login": login}
-    names = ("mashin_surfaces/error.html",)
-    return await _render(request, names, context, answer, status)
+    return await _render(request, ERROR, context, answer)
 
 
 def _context(door: Door, caller: Caller, answer: Answer) -> dict[str, Any]:
@@ -182,28 +181,29 @@ async def _render(
         status = 200 if refusal is None else TABLE[refusal.code].status
     context["reason"] = HTTPStatus(status).phrase
     # Templates may query: a project's own read the user, and context processors do as they like.
-    html = await sync_to_async(_rendered, thread_sensitive=False)(request, names, context)
-    return _kept_private(HttpResponse(html, status=status), answer, request)
+    response = await sync_to_async(_rendered, thread_sensitive=False)(request, names, context)
+    response.status_code = status
+    return _told(response, answer)
 
 
-def _rendered(request: HttpRequest, names: tuple[str, ...], context: dict[str, Any]) -> str:
+def _rendered(
+    request: HttpRequest, names: tuple[str, ...], context: dict[str, Any]
+) -> HttpResponse:
     try:
-        return str(select_template(names).render(context, request))
+        response = HttpResponse(select_template(names).render(context, request))
+        keep_csrf_cookie(request, response)
+        return response
     finally:
         close_old_connections()
 
 
-def _kept_private(
-    response: HttpResponse, answer: Answer, request: HttpRequest | None = None
-) -> HttpResponse:
+def _told(response: HttpResponse, answer: Answer) -> HttpResponse:
     """With the headers that every answer of a page has."""
     response["X-Request-ID"] = answer.request_id
     response["Cache-Control"] = "private, no-store"
     if answer.refusal is not None and response.status_code != HTTPStatus.FOUND:
         for name, value in headers_of(answer.refusal):
             response[name] = value
-    if request is not None:
-        keep_csrf_cookie(request, response)
     return response
 
 

@@ -18,5 +18,6 @@ def script_words() -> dict[str, str]:
         "json": _("This is not JSON."),
         "yes": _("Yes"),
         "no": _("No"),
+        "part": _("{n} part"),
         "parts": _("{n} parts"),
     }

@@ -64,9 +64,7 @@ def complaints() -> list[str]:
 
 
 @pytest.fixture
-def open_page(
-    browser: Browser, project: LiveProject, complaints: list[str]
-) -> Iterator[OpenPage]:
+def open_page(browser: Browser, project: LiveProject, complaints: list[str]) -> Iterator[OpenPage]:
     """``open_page(path, **context)``: a page in a browser context of its own."""
     contexts = []
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from tests.live import LiveProject
 
@@ -40,13 +40,14 @@ def expect_plan(page: Page) -> None:
     expect(answer.nth(2).locator(".badge.true")).to_have_text("Yes")
     expect(answer.nth(3).locator(".text")).to_have_text("First line\n<b>second</b> line")
     expect(answer.nth(4).locator("th")).to_have_text(["Dish", "Price"])
-    cells = ["Soup", re.compile(r"^4\.50?$"), "Pie", re.compile(r"^1234567890123456")]
+    soup, pie = re.compile(r"^4\.50?$"), re.compile(r"^1234567890123456")
+    cells: list[str | re.Pattern[str]] = ["Soup", soup, "Pie", pie]
     expect(answer.nth(4).locator("td")).to_have_text(cells)
     expect(answer.nth(5).locator("li")).to_have_text(["Harvest", "buffet"])
     summary = answer.nth(6).locator("dd > dl > div")
     expect(summary.nth(1).locator("dd")).to_have_text("Harvest")
     folded = summary.nth(2).locator("details")
-    expect(folded.locator("summary")).to_have_text("1 parts")
+    expect(folded.locator("summary")).to_have_text("1 part")
     expect(folded.locator("li")).to_have_text("2026-11-28", use_inner_text=False)
     expect(answer.nth(7).locator("time")).to_have_attribute("datetime", "2026-11-21T18:30:00Z")
 
@@ -188,7 +189,7 @@ def test_what_was_sent_when_the_connection_broke_is_not_sent_again(
 ) -> None:
     page = open_page("/planner")
     connected(page)
-    sockets = []
+    sockets: list[WebSocketRoute] = []
     page.route_web_socket("/ws/planner", sockets.append)  # takes frames, answers none
     page.reload()
     connected(page)
@@ -272,7 +273,8 @@ def contrast(page: Page, selector: str) -> float:
           while (ground !== document.documentElement && groundOf(ground)[3] === 0) {
             ground = ground.parentElement;
           }
-          const [one, other] = [light(parts(getComputedStyle(element).color)), light(groundOf(ground))];
+          const one = light(parts(getComputedStyle(element).color));
+          const other = light(groundOf(ground));
           return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
         }""",
         selector,

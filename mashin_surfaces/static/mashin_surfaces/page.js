@@ -77,6 +77,7 @@ function showResult(result) {
   byId("result-body").replaceChildren(drawResult(result, JSON.parse(responds)));
   localise(byId("result-body"));
   byId("result").hidden = false;
+  byId("result").scrollIntoView({ block: "nearest" });
   showRequest("");
 }
 

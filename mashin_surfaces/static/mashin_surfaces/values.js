@@ -2,7 +2,7 @@
 
 let words = {};
 
-/** What is said in the page's language: { yes, no, parts }. */
+/** What is said in the page's language: { yes, no, part, parts }. */
 export const speak = (given) => {
   words = given;
 };
@@ -31,7 +31,7 @@ function draw(value, type = {}, isFolded = true) {
     if (!size) return draw(null);
     const drawn = Array.isArray(value) ? drawList(value, type.item) : drawEntries(value, type.fields);
     if (!isFolded) return drawn;
-    return make("details", "", make("summary", "", words.parts.replace("{n}", size)), drawn);
+    return make("details", "", make("summary", "", words[size === 1 ? "part" : "parts"].replace("{n}", size)), drawn);
   }
   if (type.type !== "date" && type.type !== "datetime") return make("span", "text", value);
   const time = make("time", "", value);
@@ -39,8 +39,8 @@ function draw(value, type = {}, isFolded = true) {
   return time;
 }
 
-// Numbers and texts look different where they are the answer, or in a table.
-const place = (drawn, name) => (drawn.matches(".number, .text") ? `${drawn.className}-${name}` : "");
+// Numbers and texts look different where they are the answer.
+const kindOf = (drawn) => (drawn.matches(".number, .text") ? `${drawn.className}-entry` : "");
 const known = (fields = []) => new Map(fields.map((field) => [field.name, field]));
 const labelled = (name, fields) => fields.get(name)?.label ?? name;
 
@@ -50,7 +50,7 @@ function drawEntries(value, declared, isAnswer = false) {
   const list = make("dl", isAnswer ? "answer" : "");
   for (const name of names) {
     const drawn = draw(value[name], fields.get(name), !isAnswer);
-    const entry = make("div", isAnswer ? place(drawn, "entry") : "");
+    const entry = make("div", isAnswer ? kindOf(drawn) : "");
     entry.append(make("dt", "", labelled(name, fields)), make("dd", "", drawn));
     list.append(entry);
   }
@@ -66,10 +66,7 @@ function drawList(values, item) {
   const head = names.map((name) => make("th", "", labelled(name, fields)));
   for (const cell of head) cell.scope = "col";
   const rows = values.map((one) =>
-    make("tr", "", ...names.map((name) => {
-      const drawn = draw(one[name], fields.get(name));
-      return make("td", place(drawn, "cell"), drawn);
-    })));
+    make("tr", "", ...names.map((name) => make("td", "", draw(one[name], fields.get(name))))));
   const table = make("table", "", make("thead", "", make("tr", "", ...head)), make("tbody", "", ...rows));
   const scroll = make("div", "scroll", table);
   scroll.tabIndex = 0;
