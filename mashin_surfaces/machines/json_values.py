@@ -19,6 +19,7 @@ from .formats import scalar_text
 MAX_DEPTH: Final = 64  # objects and lists in one another
 SMALLEST: Final = -(2**63)
 LARGEST: Final = 2**64 - 1  # what orjson reads and writes as an integer
+EXACT: Final = 2**53  # whole floats up to here are the integers they look like
 LARGEST_EXPONENT: Final = 6144  # of a decimal: IEEE 754 decimal128
 
 
@@ -101,17 +102,16 @@ def is_too_deep(value: Any) -> bool:
 
 
 def plain_number(number: int | float | Decimal) -> int | float:
-    """A number as orjson reads it: 64-bit integers, else floats. ``ValueError``: out of range."""
+    """A number as orjson reads it: 64-bit integers, else floats, whole ones as integers.
+
+    Raises ``ValueError`` when it is out of range.
+    """
     if isinstance(number, int):
         return number if SMALLEST <= number <= LARGEST else float(number)
-    if isinstance(number, Decimal) and abs(number.adjusted()) < 20:  # noqa: PLR2004 - 64 bits
-        whole = int(number)
-        if whole == number and SMALLEST <= whole <= LARGEST:
-            return whole
     plain = float(number)
     if not math.isfinite(plain):
         raise ValueError("out of range")
-    return plain
+    return int(plain) if plain.is_integer() and abs(plain) <= EXACT else plain
 
 
 def undecimal(value: Any) -> Any:

@@ -18,6 +18,7 @@ from ..exceptions import DefinitionError
 from .definition import Field, Type
 from .formats import FORMATS, date_text, datetime_text, scalar_text, uuid_text
 from .json_values import (
+    EXACT,
     LARGEST,
     LARGEST_EXPONENT,
     SMALLEST,
@@ -28,8 +29,6 @@ from .json_values import (
 )
 from .problems import Problem
 
-#: A whole float up to here is the integer it looks like; beyond, digits may have been lost.
-EXACT: Final = 2**53
 Check = Callable[[Any], Any]
 
 
