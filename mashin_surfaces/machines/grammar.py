@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
-
 from pydantic import ValidationError
 
 from .definition import Field, Type
 from .literals import BadText, read_text
-from .validation import problems_of
 from .scanning import hole_end, text_end
+from .validation import problems_of
 
 STARTS: Final = ("machine", "field", "state", "header", "values", "names", "constant", "flow")
 MAX_NUMBER: Final = 2**63 - 1

@@ -220,9 +220,7 @@ class _Splitter:
             cuts.insert(0, (0, self._begin(0, 0, None, first=True), False))
         self._set_texts(cuts)
 
-    def _kind_at(
-        self, here: int, after_comma: bool, may_be_key: bool
-    ) -> tuple[int, _Kind | None]:
+    def _kind_at(self, here: int, after_comma: bool, may_be_key: bool) -> tuple[int, _Kind | None]:
         for level in reversed(range(len(self._open))):
             name = self._open[level][0]
             block = _BLOCKS.get(name)

@@ -125,7 +125,9 @@ class _Lines:
                 open_.append((sign, here))
             elif sign != "\n":
                 if not open_ or _OPENS[open_[-1][0]] != sign:
-                    expected = f'expected "{_OPENS[open_[-1][0]]}"' if open_ else "nothing opened it"
+                    expected = (
+                        f'expected "{_OPENS[open_[-1][0]]}"' if open_ else "nothing opened it"
+                    )
                     self.tell(f'Found "{sign}", {expected}.', here)
                     return here, self._closers(open_)
                 open_.pop()

@@ -44,9 +44,7 @@ def read_text(inner: str, *, template: bool = False, holes: bool = True) -> str:
         pieces.append(inner[position:here])
         if match.group() == "${":
             if not holes:
-                raise BadText(
-                    "A constant has no ${…}; write \\${ for the characters alone.", here
-                )
+                raise BadText("A constant has no ${…}; write \\${ for the characters alone.", here)
             end = hole_end(inner, here)
             if end is None:
                 raise BadText('The "${" has no closing "}".', here)

@@ -79,7 +79,9 @@ def read_source(text: str) -> Reading:
 def _unread(reader: Reader, sections: list[Line]) -> frozenset[str]:
     """The sections that hold a problem."""
     wrong = {problem.line or 0 for problem in reader.problems}
-    places = [(reader.source.place(line.start)[0], first_words(line, SECTIONS)) for line in sections]
+    places = [
+        (reader.source.place(line.start)[0], first_words(line, SECTIONS)) for line in sections
+    ]
     places.sort(key=lambda place: place[0])
     ends = [*(place[0] for place in places[1:]), 1 << 60]
     return frozenset(

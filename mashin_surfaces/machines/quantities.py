@@ -74,9 +74,7 @@ def parse_size(value: str | float) -> int:
         return value
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError(
-            f'{_shown(value)} is no size; write a number of bytes, "64KiB" or "1MiB".'
-        )
+        raise ValueError(f'{_shown(value)} is no size; write a number of bytes, "64KiB" or "1MiB".')
     size = float(match[1]) * _BYTES[match[2] or "B"]
     if size > 2**53 or size != int(size):
         raise ValueError(f"{_shown(value)} is no whole number of bytes that can be counted.")

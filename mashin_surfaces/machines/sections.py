@@ -273,9 +273,7 @@ def _read_tool(reader: Reader, line: Line, header: Header, path: Path) -> Tool |
     if needs is not None:
         values["needs"] = tuple(needs)
     if "source" not in values:
-        reader.tell(
-            'A tool is a name and where it comes from: move from "game.move".', line.start
-        )
+        reader.tell('A tool is a name and where it comes from: move from "game.move".', line.start)
         return None
     return reader.build(Tool, path, values, line.start)
 

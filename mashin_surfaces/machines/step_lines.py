@@ -233,9 +233,7 @@ def _read_action(reader: Reader, line: Line, at: int, path: Path) -> Step | None
     if head is None:
         return None
     if not head.words:
-        reader.tell(
-            "An action says what it is: action NAME http, or action NAME call.", line.start
-        )
+        reader.tell("An action says what it is: action NAME http, or action NAME call.", line.start)
         return None
     values = {**head.values(), "type": head.words[0].text, "inputs": {}}
     option = head.options.get("machine")
@@ -280,9 +278,7 @@ def _read_block(
             expected = ", ".join(phrases[:-1]) + (" or " if phrases[1:] else "") + phrases[-1]
             reader.unexpected(line, expected, phrases)
     for key, line in reader.keys(inputs, "This step"):
-        expression = reader.expression(
-            reader.capture(line, key.at), (*path, "inputs", key.name)
-        )
+        expression = reader.expression(reader.capture(line, key.at), (*path, "inputs", key.name))
         if expression is not None:
             values["inputs"][key.name] = expression
 
@@ -331,9 +327,7 @@ def _read_names(reader: Reader, line: Line, at: int) -> list[str]:
 def _read_compute(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
     match = _COMPUTE.match(line.text, at)
     if match is None or line.text.startswith(",", match.end()):
-        reader.unexpected(
-            line, '"after:" or an expression', at=match.end() + 1 if match else at
-        )
+        reader.unexpected(line, '"after:" or an expression', at=match.end() + 1 if match else at)
         return None
     values: dict[str, Any] = {"name": match[1]}
     reader.mark((*path, "name"), line.start + at)
@@ -390,9 +384,7 @@ def _read_branch(reader: Reader, line: Line, phrase: str, path: Path) -> Branch 
         if at >= len(line.text):
             reader.tell(f'Found nothing behind "{phrase}", expected a condition.', line.start)
         else:
-            values["when"] = reader.expression(
-                reader.capture(condition, at), (*path, "when")
-            )
+            values["when"] = reader.expression(reader.capture(condition, at), (*path, "when"))
     else:
         reader.no_rest(line, at)
     if not line.children:
@@ -475,9 +467,7 @@ def _read_flows(reader: Reader, block: Line, path: Path) -> tuple[Flow, ...]:
         steps = [child for child in line.children if child not in failure]
         values: dict[str, Any] = {
             "name": head.name.text,
-            "steps": read_steps(
-                reader, steps, (*place, "steps"), f"flow {head.name.text}", line
-            ),
+            "steps": read_steps(reader, steps, (*place, "steps"), f"flow {head.name.text}", line),
         }
         for child in failure[:1]:
             values["on_failure"] = read_steps(
@@ -558,9 +548,7 @@ def _read_launch(reader: Reader, line: Line, at: int, path: Path) -> Step | None
             found = reader.values(child, key.at)
             values["machine"] = as_text(reader, child, key.at, found[0]) if found else None
             continue
-        expression = reader.expression(
-            reader.capture(child, key.at), (*path, "inputs", key.name)
-        )
+        expression = reader.expression(reader.capture(child, key.at), (*path, "inputs", key.name))
         if expression is not None:
             values["inputs"][key.name] = expression
     return reader.build(Launch, path, values, line.start)

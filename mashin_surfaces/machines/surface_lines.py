@@ -81,9 +81,7 @@ def _read_surface(reader: Reader, block: Line, kind: str, path: Path) -> Surface
     return reader.build(part, path, values, block.start)
 
 
-def _read_value(
-    reader: Reader, line: Line, key: Key, found: list[Constant | Word]
-) -> Any:
+def _read_value(reader: Reader, line: Line, key: Key, found: list[Constant | Word]) -> Any:
     name, at = key.name, key.at
     if name in _LISTS:
         words = [as_text(reader, line, at, value) for value in found]

@@ -1,0 +1,108 @@
+"""Reviews the doors of a definition: paths, credentials, rates, and the limits behind them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from .definition import MachineDefinition, OtherSurface, SurfacePart, WebsocketSurface
+from .grammar import similar
+from .problems import Path, Problem
+from .quantities import parse_rate
+from .support import NOT_YET_BUT_LOADED
+
+MAX_PATH: Final = 500
+_SCOPE: Final = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.:*/-]*")
+
+
+def protocol_of(kind: str) -> str:
+    """What kind of connection opens a surface: ``websocket`` or ``http``."""
+    return "websocket" if kind == "websocket" else "http"
+
+
+def review_limits(definition: MachineDefinition) -> Iterator[Problem]:
+    rate = definition.ensures.limits.rate
+    if rate is not None:
+        yield from _rate(rate, ("ensures", "limits", "rate"))
+
+
+def review_surfaces(definition: MachineDefinition, unread: Collection[str]) -> Iterator[Problem]:
+    seen: set[tuple[str, str]] = set()
+    for index, surface in enumerate(definition.expresses):
+        if isinstance(surface, OtherSurface):
+            continue
+        here: Path = ("expresses", index)
+        yield from _path(surface.path, (*here, "path"))
+        address = (protocol_of(surface.kind), surface.path)
+        if address in seen and surface.path:
+            yield Problem(
+                f"Two surfaces of this machine are at {surface.path} over {address[0]}; "
+                "give one another path.",
+                (*here, "path"),
+            )
+        seen.add(address)
+        yield from _common(surface, here)
+        if isinstance(surface, WebsocketSurface):
+            yield from _websocket(surface, here, definition, unread)
+
+
+def _path(path: str, place: Path) -> Iterator[Problem]:
+    problem = ""
+    if not path:
+        problem = 'A surface needs a path: path: "/…".'
+    elif not path.startswith("/"):
+        problem = f'A path begins with "/", this is "{path}".'
+    elif len(path) > MAX_PATH:
+        problem = f"A path has at most {MAX_PATH} characters, this has {len(path)}."
+    elif match := re.search(r"[?#%\\]|\s|//|[\x00-\x1f\x7f]", path):
+        problem = f'A path has no "{match.group()}": it is the address alone, without query.'
+    elif {".", ".."} & set(path.split("/")):
+        problem = 'A path has no "." or ".." between its slashes: browsers never send them.'
+    if problem:
+        yield Problem(problem, place)
+
+
+def _common(surface: SurfacePart, here: Path) -> Iterator[Problem]:
+    if surface.auth is not None and not surface.auth:
+        yield Problem("auth names at least one of session, jwt, api_key, none.", (*here, "auth"))
+    if surface.auth is not None and len(set(surface.auth)) < len(surface.auth):
+        yield Problem("auth names a kind twice.", (*here, "auth"))
+    for key, scopes in (("scopes", surface.scopes), ("grant", surface.grant or ())):
+        for scope in scopes:
+            if not _SCOPE.fullmatch(scope):
+                yield Problem(
+                    f'"{scope}" is no scope; a scope is like machines:run or reports:*.',
+                    (*here, key),
+                )
+    if surface.rate is not None:
+        yield from _rate(surface.rate, (*here, "rate"))
+
+
+def _rate(rate: str, place: Path) -> Iterator[Problem]:
+    try:
+        parse_rate(rate)
+    except ValueError as error:
+        yield Problem(str(error), place)
+
+
+def _websocket(
+    surface: WebsocketSurface, here: Path, definition: MachineDefinition, unread: Collection[str]
+) -> Iterator[Problem]:
+    names = [field.name for field in definition.accepts]
+    if surface.subscribe is not None and surface.subscribe not in names and "accepts" not in unread:
+        yield Problem(
+            f'"subscribe" names a field of accepts; there is no "{surface.subscribe}".'
+            f"{similar(surface.subscribe, names)}",
+            (*here, "subscribe"),
+        )
+    if surface.every is not None and surface.subscribe is None:
+        yield Problem(
+            '"every" runs the machine for each topic; say with "subscribe:" which field of '
+            "accepts the topic is.",
+            (*here, "every"),
+            severity="warning",
+        )
+    for key, message in NOT_YET_BUT_LOADED.items():
+        if key in surface.model_fields_set:
+            yield Problem(message, (*here, key), severity="warning")

@@ -1,0 +1,163 @@
+"""Machines into the database: definition, revision and doors in one transaction.
+
+Every change moves the epoch ``definitions``, so that every process looks again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.urls import Resolver404, resolve
+
+from ..exceptions import DefinitionError
+from .definition import MachineDefinition, OtherSurface, SurfacePart
+from .models import Epoch, Machine, MachineRevision, Surface
+from .problems import Problem
+from .registry import DEFINITIONS
+from .renderer import render
+from .review_surfaces import protocol_of
+from .watch import bump
+
+SURFACE_VIEW = "mashin_surfaces:surface"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What ``save_machine`` did."""
+
+    machine: Machine
+    status: Literal["created", "updated", "unchanged"]
+
+
+def save_machine(definition: MachineDefinition, source: str = "", *, user: Any = None) -> Stored:
+    """Store a definition that was reviewed; without a source it gets the rendered one.
+
+    Raises ``DefinitionError`` when another machine, or a URL of the project, has one of its
+    paths. ``user`` stands in the revision.
+    """
+    source = source or render(definition)
+    content = definition.as_json()
+    with transaction.atomic():
+        # One writer at a time: two machines that want one path must see each other.
+        _lock(DEFINITIONS)
+        machine = Machine.objects.select_for_update().filter(name=definition.name).first()
+        problems = path_problems(definition)
+        if problems:
+            raise DefinitionError(problems)
+        if machine is not None and (machine.definition, machine.source) == (content, source):
+            return Stored(machine, "unchanged")
+        status: Literal["created", "updated"] = "created" if machine is None else "updated"
+        if machine is None:
+            machine = Machine(name=definition.name, revision=0)
+        machine.title = definition.title[:200]
+        machine.definition = content
+        machine.source = source
+        machine.revision += 1
+        machine.save()
+        MachineRevision.objects.create(
+            machine=machine,
+            revision=machine.revision,
+            definition=content,
+            source=source,
+            created_by=user if isinstance(user, AbstractBaseUser) and user.pk else None,
+        )
+        _sync_surfaces(machine, definition)
+        bump(DEFINITIONS)
+    return Stored(machine, status)
+
+
+def delete_machine(machine: Machine) -> None:
+    """Remove a machine with its doors and revisions; what the ledger says of it stays."""
+    with transaction.atomic():
+        machine.delete()
+        bump(DEFINITIONS)
+
+
+def set_enabled(machine: Machine, enabled: bool) -> None:
+    """Open or close all doors of a machine."""
+    with transaction.atomic():
+        machine.enabled = enabled
+        machine.save(update_fields=["enabled", "updated_at"])
+        bump(DEFINITIONS)
+
+
+def touch_epoch(name: str) -> None:
+    """Move an epoch, for what is changed past this module."""
+    bump(name)
+
+
+def _lock(name: str) -> None:
+    """Hold off every other writer of what an epoch is about, up to the end of the transaction."""
+    Epoch.objects.get_or_create(name=name)
+    Epoch.objects.select_for_update().get(name=name)
+
+
+def path_problems(definition: MachineDefinition) -> list[Problem]:
+    """The paths of a definition that someone else has: another machine, or the project."""
+    problems: list[Problem] = []
+    for index, surface in enumerate(definition.expresses):
+        if isinstance(surface, OtherSurface):
+            continue
+        path = ("expresses", index, "path")
+        protocol = protocol_of(surface.kind)
+        other = (
+            Surface.objects.filter(protocol=protocol, path=surface.path)
+            .exclude(machine__name=definition.name)
+            .values_list("machine__name", flat=True)
+            .first()
+        )
+        if other is not None:
+            problems.append(
+                Problem(
+                    f'The machine "{other}" has the path {surface.path} already '
+                    f"({protocol}); give one of them another path.",
+                    path,
+                )
+            )
+        elif served_by := _served_by_django(surface.path):
+            problems.append(
+                Problem(
+                    f"The project serves {surface.path} itself ({served_by}); "
+                    "give the surface another path.",
+                    path,
+                )
+            )
+    return problems
+
+
+def _served_by_django(path: str) -> str:
+    """What in the project's URLs answers a path, apart from the doors; empty when nothing."""
+    try:
+        match = resolve(path)
+    except Resolver404:
+        return ""
+    return "" if match.view_name == SURFACE_VIEW else match.view_name or match._func_path
+
+
+def _sync_surfaces(machine: Machine, definition: MachineDefinition) -> None:
+    """The rows of the doors: those that stay keep what an operator set on them."""
+    rows = {(row.kind, row.path): row for row in machine.surfaces.all()}
+    wanted: dict[tuple[str, str], SurfacePart] = {
+        (surface.kind, surface.path): surface
+        for surface in definition.expresses
+        if not isinstance(surface, OtherSurface)
+    }
+    gone = [row.pk for key, row in rows.items() if key not in wanted]
+    Surface.objects.filter(pk__in=gone).delete()
+    for (kind, path), surface in wanted.items():
+        options = surface.model_dump(mode="json", exclude_unset=True, exclude={"kind", "path"})
+        row = rows.get((kind, path))
+        if row is None:
+            Surface.objects.create(
+                machine=machine,
+                kind=kind,
+                protocol=protocol_of(kind),
+                path=path,
+                options=options,
+            )
+        elif row.options != options:
+            row.options = options
+            row.save(update_fields=["options"])

@@ -1,0 +1,168 @@
+"""What the language has and this version does not do yet: read, and refused at load by name.
+
+A part that arrives takes its line out of ``NOT_YET``; nothing else has to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from .definition import (
+    Action,
+    AskEffect,
+    AskMachine,
+    AskModel,
+    Gate,
+    GotoFlow,
+    Launch,
+    LaunchMany,
+    MachineDefinition,
+    OtherSurface,
+    Recall,
+    Remember,
+    Retry,
+    RunFlow,
+    Step,
+    Type,
+    WaitFor,
+    WebsocketSurface,
+)
+from .places import fields_of, steps_of
+from .problems import Path, Problem
+
+NOT_YET: Final = frozenset(
+    {
+        "gate",
+        "wait for",
+        "launch",
+        "launch_many",
+        "retry",
+        "on failure",
+        "flows",
+        "run flow",
+        "goto flow",
+        "state",
+        "remember",
+        "recall",
+        "action",
+        "ask … of",
+        'ask … from "@…"',
+        "ask … from …, to",
+        "with tools",
+        "after",
+        "tools",
+        "requires approval for",
+        "authority",
+        "guards",
+        "needs",
+        "max_cost",
+        "max_tokens in limits",
+        "warn_at",
+        "dialect: panel",
+        "dialect: dag",
+        "dialect: incubator",
+        "webhook",
+        "a2a",
+        "mcp",
+        "publishes",
+        "subscribes",
+        "type file",
+    }
+)
+#: The same for what is only told: the machine loads without it.
+NOT_YET_BUT_LOADED: Final = {
+    "subscribe": "pushes are not supported yet: subscribe",
+    "every": "pushes are not supported yet: every",
+    "push": "pushes are not supported yet: push",
+}
+
+_STEPS: Final[dict[type[object], str]] = {
+    Gate: "gate",
+    WaitFor: "wait for",
+    Launch: "launch",
+    LaunchMany: "launch_many",
+    Retry: "retry",
+    RunFlow: "run flow",
+    GotoFlow: "goto flow",
+    Remember: "remember",
+    Recall: "recall",
+    Action: "action",
+    AskMachine: "ask … of",
+}
+
+
+def unsupported(definition: MachineDefinition) -> list[Problem]:
+    """A problem for each part of a definition that is not supported yet."""
+    return [
+        Problem(f"not supported yet: {name}", path)
+        for name, path in _features(definition)
+        if name in NOT_YET
+    ]
+
+
+def _features(definition: MachineDefinition) -> Iterator[tuple[str, Path]]:
+    """The names of what a definition uses, as ``NOT_YET`` has them."""
+    yield from _rules(definition)
+    if definition.tools:
+        yield "tools", ("tools",)
+    implements = definition.implements
+    for key, part in (
+        ("on failure", implements.on_failure),
+        ("flows", implements.flows),
+        ("state", implements.state),
+    ):
+        if part:
+            yield key, ("implements", key.replace(" ", "_"))
+    for step, path in steps_of(definition):
+        yield from _step(step, path)
+    for index, surface in enumerate(definition.expresses):
+        if isinstance(surface, OtherSurface):
+            yield surface.kind, ("expresses", index)
+        elif isinstance(surface, WebsocketSurface):
+            yield f"dialect: {surface.dialect}", ("expresses", index, "dialect")
+    for field, path in fields_of(definition):
+        if _has_file(field.type):
+            yield "type file", path
+
+
+def _rules(definition: MachineDefinition) -> Iterator[tuple[str, Path]]:
+    ensures = definition.ensures
+    permissions, limits = ensures.permissions, ensures.limits
+    for name, present, path in (
+        (
+            "requires approval for",
+            bool(permissions.requires_approval),
+            ("permissions", "requires_approval"),
+        ),
+        ("authority", bool(permissions.authority), ("permissions", "authority")),
+        ("guards", bool(ensures.guards), ("guards",)),
+        ("needs", bool(ensures.needs), ("needs",)),
+        ("max_cost", limits.max_cost is not None, ("limits", "max_cost")),
+        ("max_tokens in limits", limits.max_tokens is not None, ("limits", "max_tokens")),
+        ("warn_at", limits.warn_at is not None, ("limits", "warn_at")),
+    ):
+        if present:
+            yield name, ("ensures", *path)
+
+
+def _step(step: Step, path: Path) -> Iterator[tuple[str, Path]]:
+    if type(step) in _STEPS:
+        yield _STEPS[type(step)], path
+    if step.after is not None:
+        yield "after", (*path, "after")
+    if isinstance(step, AskModel) and step.tools:
+        yield "with tools", (*path, "tools")
+    if isinstance(step, AskEffect):
+        if step.source.startswith("@"):
+            yield 'ask … from "@…"', (*path, "source")
+        if step.mode is not None:
+            yield "ask … from …, to", (*path, "mode")
+
+
+def _has_file(kind: Type) -> bool:
+    return (
+        kind.name == "file"
+        or (kind.item is not None and _has_file(kind.item))
+        or any(_has_file(field.type) for field in kind.fields)
+    )
