@@ -91,21 +91,17 @@ def read(values: Mapping[str, Any]) -> tuple[Settings, list[str]]:
 
 
 class _Current:
-    """The settings of now; attribute access only."""
-
-    _value: Settings | None = None
+    """The settings of now. What was read once is an ordinary attribute until settings change."""
 
     def __getattr__(self, name: str) -> Any:
-        value = _Current._value
-        if value is None:
-            value, _ = read(getattr(django_settings, "MASHIN_SURFACES", {}))
-            _Current._value = value
-        return getattr(value, name)
+        values, _ = read(getattr(django_settings, "MASHIN_SURFACES", {}))
+        value = self.__dict__[name] = getattr(values, name)
+        return value
 
 
 def _forget(*, setting: str, **_: Any) -> None:
     if setting == "MASHIN_SURFACES":
-        _Current._value = None
+        settings.__dict__.clear()
 
 
 setting_changed.connect(_forget)

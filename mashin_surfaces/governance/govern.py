@@ -62,7 +62,7 @@ async def govern(
     """
     started = perf_counter_ns()
     access_id = new_id()
-    request_id = request_id or access_id.hex
+    request_id = request_id or access_id
     refusal: Refusal | None = None
     result: dict[str, Any] | None = None
     run: Run | None = None
@@ -106,7 +106,7 @@ async def note(
     ``raw``: what was received, as text or bytes.
     """
     access_id = new_id()
-    request_id = request_id or access_id.hex
+    request_id = request_id or access_id
     access = _access(
         door, caller, access_id, request_id, perf_counter_ns(), raw, None, refusal, "", event
     )
@@ -124,7 +124,7 @@ def note_soon(
     access_id = new_id()
     text = dumps(facts).decode()
     record_soon(
-        _access(door, caller, access_id, access_id.hex, started, "", None, None, text, event)
+        _access(door, caller, access_id, access_id, started, "", None, None, text, event)
     )
 
 
@@ -160,7 +160,7 @@ async def _execute(door: Door, run: Run) -> Any:
 def _access(
     door: Door,
     caller: Caller,
-    access_id: Any,
+    access_id: str,
     request_id: str,
     started: int,
     given: Any,
@@ -173,23 +173,23 @@ def _access(
     code = None if refusal is None else refusal.code
     principal = caller.principal
     return Access(
-        id=access_id,
-        at=datetime.now(UTC),
-        event=event,
-        surface_kind=door.kind,
-        surface=door.label,
-        path=door.path,
-        machine=compiled.name,
-        revision=compiled.revision,
-        principal=principal.name,
-        credential=principal.credential.label,
-        client=caller.client,
-        request_id=request_id,
-        outcome=outcome_of(code),
-        code="" if code is None else str(code),
-        duration_us=(perf_counter_ns() - started) // 1000,
-        cost=None,
-        input=describe(given, compiled.accepts.secret_paths) if given != "" else "",
-        output="" if result is None else describe(result, compiled.responds.secret_paths),
-        steps=steps,
+        access_id,
+        datetime.now(UTC),
+        event,
+        door.kind,
+        door.label,
+        door.path,
+        compiled.name,
+        compiled.revision,
+        principal.name,
+        principal.credential.label,
+        caller.client,
+        request_id,
+        outcome_of(code),
+        "" if code is None else code.value,
+        (perf_counter_ns() - started) // 1000,
+        None,  # cost
+        describe(given, compiled.accepts.secret_paths) if given != "" else "",
+        "" if result is None else describe(result, compiled.responds.secret_paths),
+        steps,
     )

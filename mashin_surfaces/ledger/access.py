@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
-from uuid import UUID
 
 
 class Access(NamedTuple):
     """A row of ``SurfaceAccess`` without its place in the chain."""
 
-    id: UUID
+    id: str  # a UUID as 32 hex digits
     at: datetime
     event: str
     surface_kind: str

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from random import getrandbits
 from typing import Any
-from uuid import UUID
 
 import orjson
 
@@ -31,23 +30,35 @@ _COST = Decimal("0.00000001")
 def row_hash(values: Sequence[Any]) -> str:
     """SHA-256, in hex, of the columns of ``HASHED`` as a JSON array (RFC 8259, no spaces).
 
-    ``id`` as 32 hex digits, ``at`` in UTC as ``2026-05-07T12:00:00.000000``, ``cost`` with 8
-    decimals or null.
+    ``id`` (a UUID, or its 32 hex digits) as hex digits, ``at`` (a datetime, or already that text)
+    in UTC as ``2026-05-07T12:00:00.000000``, ``cost`` with 8 decimals or null.
     """
-    id, at, *rest = values
-    cost = rest[13]
+    row = list(values)
+    id, at, cost = row[0], row[1], row[15]
+    if not isinstance(id, str):
+        row[0] = id.hex
+    if not isinstance(at, str):
+        row[1] = utc_text(at)
     if cost is not None:
-        rest[13] = str(Decimal(cost).quantize(_COST))
-    when = at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
-    return hashlib.sha256(orjson.dumps([id.hex, when, *rest])).hexdigest()
+        row[15] = str(Decimal(cost).quantize(_COST))
+    return hashlib.sha256(orjson.dumps(row)).hexdigest()
 
 
-def new_id() -> UUID:
-    """A UUID version 7 (RFC 9562): milliseconds, then random bits; later ones sort later."""
+def utc_text(at: datetime) -> str:
+    """``2026-05-07T12:00:00.000000``, in UTC."""
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat(timespec="microseconds")[:26]
+
+
+def new_id() -> str:
+    """A UUID version 7 (RFC 9562) as 32 hex digits: milliseconds, then random bits."""
+    chance = getrandbits(74)
     milliseconds = time.time_ns() // 1_000_000
-    return UUID(
-        int=milliseconds << 80 | 0x7 << 76 | getrandbits(12) << 64 | 0x2 << 62 | getrandbits(62)
-    )
+    return f"{milliseconds:012x}7{chance >> 62:03x}{0x8000000000000000 | chance & _LOW:016x}"
+
+
+_LOW = (1 << 62) - 1
 
 
 class Lane:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
-from django.conf import settings as django_settings
+from django.core.signals import setting_changed
 from django.utils.crypto import salted_hmac
 
 from ..conf import settings
@@ -45,13 +45,21 @@ def canonical(value: Any) -> bytes:
 
 def digest(data: bytes) -> str:
     """``blake2b:<hex>``, keyed: who has only the row can't try out inputs."""
-    keyed = hashlib.blake2b(data, key=_key(django_settings.SECRET_KEY), digest_size=DIGEST_BYTES)
+    keyed = hashlib.blake2b(data, key=_key(), digest_size=DIGEST_BYTES)
     return f"blake2b:{keyed.hexdigest()}"
 
 
-@lru_cache(maxsize=2)
-def _key(secret: str) -> bytes:
-    return salted_hmac("mashin_surfaces.ledger", b"", secret=secret, algorithm="sha256").digest()
+@lru_cache(maxsize=1)
+def _key() -> bytes:
+    return salted_hmac("mashin_surfaces.ledger", b"", algorithm="sha256").digest()
+
+
+def _forget_key(*, setting: str, **_: Any) -> None:
+    if setting == "SECRET_KEY":
+        _key.cache_clear()
+
+
+setting_changed.connect(_forget_key, dispatch_uid=__name__)
 
 
 def _without(value: Any, path: list[str]) -> Any:

@@ -45,7 +45,7 @@ class SurfaceAccess(models.Model):
         FAILED = "failed", _("failed")
 
     id = models.UUIDField(primary_key=True, editable=False)
-    at = models.DateTimeField(_("at"), db_index=True)
+    at = models.DateTimeField(_("at"))
     event = models.CharField(_("event"), max_length=16, choices=Event.choices)
     surface_kind = models.CharField(_("surface kind"), max_length=16)
     surface = models.CharField(_("surface"), max_length=200)
@@ -73,13 +73,13 @@ class SurfaceAccess(models.Model):
     class Meta:
         verbose_name = _("surface access")
         verbose_name_plural = _("surface accesses")
-        ordering = ("-at", "-id")
+        ordering = ("-id",)  # version 7: in the order of time
         constraints = (
             models.UniqueConstraint(fields=("lane", "seq"), name="mashin_one_row_a_lane_seq"),
         )
         indexes = (
-            models.Index(fields=("machine", "-at"), name="mashin_access_machine"),
-            models.Index(fields=("principal", "-at"), name="mashin_access_principal"),
+            models.Index(fields=("machine", "-id"), name="mashin_access_machine"),
+            models.Index(fields=("principal", "-id"), name="mashin_access_principal"),
         )
 
     def __str__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 
 from django.db import router
 
@@ -48,6 +49,7 @@ def check_writer() -> None:
         raise CommitFailed(problem)
 
 
+@lru_cache(maxsize=1)
 def _database() -> str:
     return router.db_for_write(SurfaceAccess)
 

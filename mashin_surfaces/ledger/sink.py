@@ -8,7 +8,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .access import Access, storable
-from .chain import HASHED, Lane, row_hash
+from .chain import HASHED, Lane, row_hash, utc_text
 from .models import SurfaceAccess
 
 COLUMNS = (*HASHED, "hash")
@@ -33,9 +33,10 @@ class AccessSink:
         rows: list[tuple[Any, ...]] = []
         for access in items:
             seq += 1
-            values = (*storable(access), lane.name, seq, head)
-            head = row_hash(values)
-            rows.append((*values, head))
+            id, at, *rest = storable(access)
+            when = utc_text(at)
+            head_before, head = head, row_hash((id, when, *rest, lane.name, seq, head))
+            rows.append((id, when, *rest, lane.name, seq, head_before, head))
         self._head = (seq, head)
         _insert(connection, rows)
 
@@ -47,17 +48,19 @@ class AccessSink:
 
 
 def _insert(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]]) -> None:
+    """``rows``: ``id`` and ``at`` as texts, as the hash has them."""
     table = connection.ops.quote_name(SurfaceAccess._meta.db_table)
     columns = ", ".join(connection.ops.quote_name(column) for column in COLUMNS)
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql" and len(rows) >= COPY_FROM:
-            with cursor.cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-            return
-        if connection.vendor != "postgresql":
-            adapt = connection.ops.adapt_datetimefield_value
-            rows = [(row[0].hex, adapt(row[1]), *row[2:]) for row in rows]
+        if connection.vendor == "postgresql":
+            rows = [(row[0], f"{row[1]}+00", *row[2:]) for row in rows]
+            if len(rows) >= COPY_FROM:
+                with cursor.cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+                    for row in rows:
+                        copy.write_row(row)
+                return
+        else:  # as Django writes a datetime there
+            rows = [(row[0], row[1].replace("T", " "), *row[2:]) for row in rows]
         places = ", ".join(["%s"] * len(COLUMNS))
         cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})", rows)  # noqa: S608  own names
 

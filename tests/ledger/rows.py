@@ -24,7 +24,7 @@ def access(**changed: Any) -> Access:
         principal="ada",
         credential="jwt:1",
         client="127.0.0.1",
-        request_id=id.hex,
+        request_id=id,
         outcome="allowed",
         code="",
         duration_us=12,

@@ -7,6 +7,7 @@ import io
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import RFC_4122, UUID
 
 import pytest
 from django.core.management import call_command
@@ -179,8 +180,8 @@ def test_the_hash_does_not_depend_on_how_a_database_gives_values_back(
 
 
 def test_ids_are_version_7_and_rise_with_time() -> None:
-    ids = [new_id() for _ in range(1000)]
-    assert {id.version for id in ids} == {7}
+    ids = [UUID(new_id()) for _ in range(1000)]
+    assert {(id.version, id.variant) for id in ids} == {(7, RFC_4122)}
     assert len(set(ids)) == 1000
     assert [id.int >> 80 for id in ids] == sorted(id.int >> 80 for id in ids)
 
