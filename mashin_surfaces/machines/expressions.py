@@ -226,13 +226,12 @@ def _expected(error: UnexpectedToken) -> str:
     if {"NUMBER", "TRUE"} <= accepted:
         words.append("a value")
         accepted -= _VALUES
-    if {"PLUS", "IS"} <= accepted:
+    if accepted & _OPERATORS - {"_OPEN", "_LIST_OPEN", "MINUS", "_QUESTION"}:
         words.append("an operator")
         accepted -= _OPERATORS
     words += sorted({_SPELLED[kind] for kind in accepted if kind in _SPELLED})
-    if len(words) == 1:
-        return words[0]
-    return f"{', '.join(words[:-1])} or {words[-1]}"
+    *others, last = words or ["something else"]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 # -- constants ---------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mashin_surfaces.machines.expression_nodes import (
@@ -279,6 +279,7 @@ _WORDS = [
 _PIECES = st.sampled_from([*"()[]{}.,:;?=<>!&|^~+-*/%\"'$\\ \n", *_WORDS])
 
 
+@settings(max_examples=400)
 @given(st.one_of(st.text(), st.lists(_PIECES, max_size=30).map("".join)))
 def test_any_text_is_read_or_refused_with_a_place(text: str) -> None:
     for parse in (parse_expression, parse_body, parse_template):
