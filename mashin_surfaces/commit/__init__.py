@@ -1,6 +1,5 @@
 """Group commit: the one way in which access rows (and, later, room events) reach the database."""
 
-from .work import CommitFailed, Sink
-from .writer import GroupCommit, close_writers, writer
+from .writer import CommitFailed, GroupCommit, Sink, close_writers, writer
 
 __all__ = ["CommitFailed", "GroupCommit", "Sink", "close_writers", "writer"]

@@ -14,231 +14,301 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future as ThreadFuture
-from contextlib import suppress
-from queue import SimpleQueue
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..conf import settings
-from .batch import Committer
-from .work import Item, LoopSide, Sink, Work, too_long
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Item = TypeVar("Item", contravariant=True)
 
-#: Works of one transaction; the rest waits for the next.
-MOST_IN_A_BATCH = 512
+#: Items of one transaction; the rest waits for the next.
+MOST_IN_A_BATCH = 2_000
 #: Seconds that the process's end waits for what nobody waits for.
 FLUSH_TIMEOUT = 10.0
 
 
-class GroupCommit:
-    """The writer of one database. Every method may be called from any thread or loop.
+class CommitFailed(Exception):
+    """The work is not committed, or nobody can say that it is."""
 
-    Who waits is its own back-pressure: a caller is suspended until its work is committed, at most
-    ``LEDGER["WAIT"]`` seconds. What nobody waits for is bounded by ``LEDGER["QUEUE"]``.
-    """
+
+class Sink(Protocol[Item]):
+    """Writes items of one kind. ``settle`` is told whether the transaction was committed."""
+
+    def write(self, connection: BaseDatabaseWrapper, items: Sequence[Item]) -> None: ...
+
+    def settle(self, committed: bool) -> None: ...
+
+
+class _Work:
+    """One item or unit and its waiter: a future of a loop, of a thread, or nobody."""
+
+    __slots__ = ("error", "item", "result", "since", "sink", "waiter")
+
+    def __init__(self, sink: Sink[Any] | None, item: Any, waiter: Any) -> None:
+        self.sink = sink  # None: ``item`` is a unit
+        self.item = item
+        self.waiter = waiter
+        self.since = monotonic()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class GroupCommit:
+    """The writer of one database. Every method may be called from any thread or loop."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
-        self._queue: deque[Work] = deque()
-        self._bell: SimpleQueue[None] = SimpleQueue()
-        self._asleep = False
-        self._closing = False
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._committer = Committer(alias)
-        self._loop_sides: dict[asyncio.AbstractEventLoop, LoopSide] = {}
-        self._writing: list[Work] = []
-        self._dropped = 0
+        self._queue: deque[_Work] = deque()
+        # A bare lock, held while there is nothing to do: the cheapest thing to sleep on.
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        self._sleeping = False
+        self._rousing = threading.Lock()
+        self._most_waiting = settings.LEDGER.QUEUE
+        self._patience = settings.LEDGER.WAIT
+        self.is_closed = False
+        self._writing: list[_Work] = []
+        self._last_error: str | None = None
+        self._thread = threading.Thread(
+            target=self._run, name=f"mashin-commit-{alias}", daemon=True
+        )
+        self._thread.start()
 
     # -- those who wait -------------------------------------------------------------------------
 
     async def put(self, sink: Sink[Item], item: Item) -> None:
-        """Have ``sink`` write ``item``; returns when it is committed, else ``CommitFailed``.
-
-        The item of a caller that is cancelled is written all the same.
-        """
-        await self._wait(sink, item)
+        """Have ``sink`` write ``item``; returns when it is committed, else ``CommitFailed``."""
+        waiter = asyncio.get_running_loop().create_future()
+        work = _Work(sink, item, waiter)
+        if len(self._queue) >= self._most_waiting:
+            await self._wait_at_the_door(work)
+        self._enqueue(work)
+        await waiter
+        if work.error is not None:
+            raise work.error
 
     async def run(self, unit: Callable[[BaseDatabaseWrapper], T]) -> T:
-        """``unit(connection)`` in a savepoint of the transaction; its result once committed.
+        """``unit(connection)`` in a savepoint; its result once committed.
 
-        What the unit raises is raised here, and undoes only this unit. It runs once at most, on
-        the writer's thread, where ``connection`` is also what the ORM uses. After ``CommitFailed``
-        nobody knows whether it counts.
+        What the unit raises is raised here, and undoes only this unit.
         """
-        result: T = await self._wait(None, unit)
+        waiter = asyncio.get_running_loop().create_future()
+        work = _Work(None, unit, waiter)
+        await self._wait_at_the_door(work)
+        self._enqueue(work)
+        await waiter
+        if work.error is not None:
+            raise work.error
+        result: T = work.result
         return result
 
     def put_now(self, sink: Sink[Item], item: Item) -> None:
         """``put`` for synchronous code."""
-        self._wait_now(sink, item)
+        self._wait_now(_Work(sink, item, ThreadFuture()))
 
     def run_now(self, unit: Callable[[BaseDatabaseWrapper], T]) -> T:
         """``run`` for synchronous code."""
-        result: T = self._wait_now(None, unit)
+        work = _Work(None, unit, ThreadFuture())
+        self._wait_now(work)
+        result: T = work.result
         return result
 
     def put_soon(self, sink: Sink[Item], item: Item) -> None:
-        """Have it written; nobody waits. A failure is logged, and so is a full queue."""
-        if len(self._queue) >= settings.LEDGER.QUEUE:
-            if not self._dropped:
-                logger.error("The queue of the writer is full: what nobody waits for is lost.")
-            self._dropped += 1
-            return
-        self._enqueue(Work(sink, item, None))
+        """Have it written; nobody waits. A failure is logged."""
+        self._enqueue(_Work(sink, item, None))
 
-    async def _wait(self, sink: Sink[Any] | None, item: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        side = self._loop_sides.get(loop) or self._loop_side(loop)
-        waiter = loop.create_future()
-        work = Work(sink, item, waiter, side)
-        side.add(work)
+    async def _wait_at_the_door(self, work: _Work) -> None:
+        """Hold the caller back while too much waits: not in memory, and not for ever."""
+        while len(self._queue) >= self._most_waiting:
+            if monotonic() - work.since > self._patience:
+                raise CommitFailed("Too much waits to be written.")
+            await asyncio.sleep(0.005)
+
+    def _wait_now(self, work: _Work) -> None:
         self._enqueue(work)
-        return await waiter
+        work.waiter.result()
+        if work.error is not None:
+            raise work.error
 
-    def _wait_now(self, sink: Sink[Any] | None, item: Any) -> Any:
-        if threading.current_thread() is self._thread:
-            raise RuntimeError("A unit of work can't wait for another: call it as a function.")
-        waiter: ThreadFuture[Any] = ThreadFuture()
-        self._enqueue(Work(sink, item, waiter))
-        try:
-            return waiter.result(settings.LEDGER.WAIT)
-        except TimeoutError:
-            with suppress(Exception):  # it was told at this very moment: then that counts
-                waiter.set_exception(too_long())
-            return waiter.result()
-
-    def _loop_side(self, loop: asyncio.AbstractEventLoop) -> LoopSide:
-        with self._lock:
-            for other in [each for each in self._loop_sides if each.is_closed()]:
-                del self._loop_sides[other]
-            return self._loop_sides.setdefault(loop, LoopSide(loop))
-
-    def _enqueue(self, work: Work) -> None:
+    def _enqueue(self, work: _Work) -> None:
         self._queue.append(work)
-        if self._thread is None:
-            self._start()
-        if self._asleep:  # once for a burst: the others find it awake
-            self._asleep = False
-            self._bell.put(None)
+        if self._sleeping:
+            self._rouse()
+
+    def _rouse(self) -> None:
+        """Wake the thread; several may try at once, one does."""
+        with self._rousing:
+            if self._sleeping:
+                self._sleeping = False
+                self._wake.release()
 
     # -- the writer's thread --------------------------------------------------------------------
 
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name=f"mashin-commit-{self.alias}", daemon=True
-                )
-                self._thread.start()
-
     def _run(self) -> None:
-        while self._has_work():
-            take = min(len(self._queue), MOST_IN_A_BATCH)
-            self._writing = [self._queue.popleft() for _ in range(take)]
-            batch = [work for work in self._writing if not work.is_given_up]
+        while True:
+            if not self._queue:
+                if self.is_closed:
+                    connections[self.alias].close()
+                    return
+                self._sleeping = True
+                # What came between the look and the flag must not be slept over.
+                if self._queue or self.is_closed:
+                    self._rouse()
+                self._wake.acquire()
+                continue
+            batch = [
+                self._queue.popleft() for _ in range(min(len(self._queue), MOST_IN_A_BATCH))
+            ]
+            self._writing = batch
             try:
-                self._committer.commit(batch)
-            except BaseException as error:
-                logger.exception("The writer failed, and goes on.")
-                for work in batch:
-                    work.fail(error)
-            self._tell(batch)
+                self._write(self._in_time(batch))
+            except Exception as error:
+                logger.exception("The writer failed and goes on.")
+                _fail(batch, CommitFailed(str(error)))
             self._writing = []
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                logger.error("%d works that nobody waited for were lost.", dropped)
+            _resolve(batch)
 
-    def _has_work(self) -> bool:
-        """Sleep until there is some; False when the writer is to end."""
-        while not self._queue:
-            if self._closing:
-                with self._lock:
-                    if self._queue:  # it came while we were leaving
-                        break
-                    self._committer.close()
-                    self._closing = False
-                    self._thread = None
-                    return False
-            self._asleep = True
-            # What came between the look and the flag must not be slept over.
-            if not self._queue and not self._closing:
-                self._bell.get()
-            self._asleep = False
-        return True
-
-    def _tell(self, batch: list[Work]) -> None:
-        by_loop: dict[LoopSide, list[Work]] = {}
+    def _in_time(self, batch: list[_Work]) -> list[_Work]:
+        """The works that did not wait too long; the others fail."""
+        late = monotonic() - self._patience
         for work in batch:
-            if work.loop_side is not None:
-                by_loop.setdefault(work.loop_side, []).append(work)
-            else:
-                work.tell()
-        for side, works in by_loop.items():
-            side.tell(works)
+            if work.since < late and work.waiter is not None:
+                work.error = CommitFailed("It waited too long to be written.")
+        return [work for work in batch if work.error is None]
+
+    def _write(self, batch: list[_Work]) -> None:
+        """One transaction; when one work spoils it, smaller ones until it is found."""
+        if not batch:
+            return
+        sinks = _by_sink(batch)
+        connection = connections[self.alias]
+        try:
+            with transaction.atomic(using=self.alias):
+                for sink, works in sinks:
+                    if sink is None:
+                        for work in works:
+                            self._run_unit(connection, work)
+                    else:
+                        sink.write(connection, [work.item for work in works])
+        except (OperationalError, InterfaceError) as error:
+            # Gone, locked, or the outcome of the COMMIT is unknown: nothing counts as written.
+            _settle(sinks, committed=False)
+            connection.close()
+            self._last_error = str(error)
+            logger.error("%d works are not committed: %s", len(batch), error)
+            _fail(batch, CommitFailed(str(error)))
+        except (DatabaseError, ValueError, TypeError, OverflowError) as error:
+            _settle(sinks, committed=False)
+            if len(batch) == 1:
+                self._last_error = str(error)
+                logger.error("A work can't be written: %s", error)
+                _fail(batch, CommitFailed(str(error)))
+                return
+            for work in batch:
+                work.error = work.result = None
+            half = len(batch) // 2
+            self._write(batch[:half])
+            self._write(batch[half:])
+        else:
+            self._last_error = None
+            _settle(sinks, committed=True)
+
+    def _run_unit(self, connection: BaseDatabaseWrapper, work: _Work) -> None:
+        try:
+            with transaction.atomic(using=self.alias):
+                work.result = work.item(connection)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            work.error = error
 
     # -- its state ------------------------------------------------------------------------------
 
     def health(self) -> str | None:
         """What the last batch failed with, or that the oldest waits too long; None when well."""
-        for works in (self._writing, self._queue):
-            with suppress(IndexError):  # taken at this very moment
-                if monotonic() - works[0].since > settings.LEDGER.WAIT:
-                    return "The writer does not get through."
-        return self._committer.last_error
+        waiting = [*self._writing[:1], *list(self._queue)[:1]]
+        if waiting and monotonic() - waiting[0].since > self._patience:
+            return "The writer does not get through."
+        return self._last_error
 
     def close(self, timeout: float = FLUSH_TIMEOUT) -> None:
-        """Write what waits and end the thread; at most ``timeout`` seconds.
+        """Write what waits and end; at most ``timeout`` seconds."""
+        self.is_closed = True
+        self._rouse()
+        self._thread.join(timeout)
 
-        A work that comes later starts it anew.
-        """
-        with self._lock:
-            thread = self._thread
-            if thread is None:
-                return
-            self._closing = True
-            self._bell.put(None)
-        thread.join(timeout)
-        if thread.is_alive():
-            logger.error("%d works are not written at the end.", len(self._queue))
+
+
+def _by_sink(batch: Iterable[_Work]) -> list[tuple[Sink[Any] | None, list[_Work]]]:
+    """Works of one sink together, in the order of arrival."""
+    found: dict[int, tuple[Sink[Any] | None, list[_Work]]] = {}
+    for work in batch:
+        found.setdefault(id(work.sink), (work.sink, []))[1].append(work)
+    return list(found.values())
+
+
+def _settle(sinks: list[tuple[Sink[Any] | None, list[_Work]]], *, committed: bool) -> None:
+    for sink, _ in sinks:
+        if sink is not None:
+            sink.settle(committed)
+
+
+def _fail(batch: list[_Work], error: Exception) -> None:
+    for work in batch:
+        if work.error is None:
+            work.error = error
+            work.result = None
+
+
+def _resolve(batch: list[_Work]) -> None:
+    """Wake the waiters: one call into each loop for all of them."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for work in batch:
+        if isinstance(work.waiter, ThreadFuture):
+            work.waiter.set_result(None)
+        elif work.waiter is not None:
+            by_loop.setdefault(work.waiter.get_loop(), []).append(work.waiter)
+    for loop, futures in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_wake_all, futures)
+        except RuntimeError:  # the loop is closed: nobody waits there any more
+            continue
+
+
+def _wake_all(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
 
 
 _writers: dict[str, GroupCommit] = {}
-_lock = threading.Lock()
-#: What a forked child must neither use nor close: the parent's writers and their connections.
-_inherited: list[dict[str, GroupCommit]] = []
+_writers_lock = threading.Lock()
 
 
 def writer(alias: str = "default") -> GroupCommit:
     """The writer of a database in this process, made when it is first asked for."""
     found = _writers.get(alias)
-    if found is None:
-        with _lock:
-            found = _writers.setdefault(alias, GroupCommit(alias))
+    if found is None or found.is_closed:
+        with _writers_lock:
+            found = _writers.get(alias)
+            if found is None or found.is_closed:
+                found = _writers[alias] = GroupCommit(alias)
     return found
 
 
 def close_writers(timeout: float = FLUSH_TIMEOUT) -> None:
-    """Flush every writer of this process and end its thread and connection."""
+    """Flush and end every writer of this process."""
     for each in list(_writers.values()):
         each.close(timeout)
 
 
-def _start_afresh() -> None:
-    """A forked child has none of the parent's threads: it gets writers of its own."""
-    global _writers, _lock  # noqa: PLW0603  as a whole: the parent may have held either
-    _inherited.append(_writers)
-    _writers, _lock = {}, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh)
+os.register_at_fork(after_in_child=_writers.clear)  # a fork has none of the threads
 atexit.register(close_writers)
-
