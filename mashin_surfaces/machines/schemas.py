@@ -22,8 +22,8 @@ from .validators import (
     input_validator,
     optional_names,
     output_validator,
-    without_nulls,
 )
+from .value_checks import without_nulls
 
 __all__ = ["NotJsonError", "Schema", "dumps", "json_ready", "parse"]
 

@@ -6,30 +6,32 @@ code or an expression gave, projected on the fields. How errors read is in ``val
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from decimal import Decimal
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from pydantic_core import CoreSchema, PydanticCustomError, SchemaError, SchemaValidator
+from pydantic_core import CoreSchema, SchemaError, SchemaValidator
 from pydantic_core import core_schema as core
 
 from ..exceptions import DefinitionError
 from .definition import Field, Type
-from .formats import FORMATS, date_text, datetime_text, scalar_text, uuid_text
-from .json_values import (
-    EXACT,
-    LARGEST,
-    LARGEST_EXPONENT,
-    SMALLEST,
-    NotJsonError,
-    json_ready,
-    plain_number,
-    undecimal,
-)
+from .json_values import LARGEST, SMALLEST, undecimal
 from .problems import Problem
-
-Check = Callable[[Any], Any]
+from .value_checks import (
+    FORMS,
+    Check,
+    exact,
+    formed,
+    listed,
+    one_of,
+    output_text,
+    plain,
+    python_text,
+    ready,
+    whole,
+    with_format,
+    within,
+    without_nulls,
+)
 
 
 def has_decimals(fields: Sequence[Field]) -> bool:
@@ -51,24 +53,6 @@ def input_validator(fields: Sequence[Field]) -> SchemaValidator:
 
 def output_validator(fields: Sequence[Field]) -> SchemaValidator:
     return SchemaValidator(_Compiler(output=True, decimals=True).record(fields))
-
-
-def expected(what: str) -> PydanticCustomError:
-    """The error of a value that is not of its type; the translation adds what was found."""
-    return PydanticCustomError("wrong_type", "{expected}", {"expected": what})
-
-
-def without_nulls(optional: frozenset[str]) -> Check:
-    """A function that takes ``null`` of optional fields for absent."""
-
-    def drop(value: Any) -> Any:
-        if type(value) is dict and None in value.values():
-            return {
-                key: item for key, item in value.items() if item is not None or key not in optional
-            }
-        return value
-
-    return drop
 
 
 def optional_names(fields: Sequence[Field]) -> frozenset[str]:
@@ -108,11 +92,11 @@ class _Compiler:
         schema = self._type(field.type, field)
         name = field.type.name
         if name in {"number", "integer", "decimal"} and not field.min is field.max is None:
-            schema = _after(schema, _within(field.min, field.max))
+            schema = _after(schema, within(field.min, field.max))
         if field.format is not None and name == "text":
-            schema = _after(schema, _with_format(field.format))
+            schema = _after(schema, with_format(field.format))
         if field.choices and name != "enum":
-            schema = _after(schema, _one_of(field.choices))
+            schema = _after(schema, one_of(field.choices))
         return schema
 
     def _type(self, kind: Type, field: Field | None = None) -> CoreSchema:
@@ -143,14 +127,14 @@ class _Compiler:
             case "number":
                 schema: CoreSchema = _typed("a number", _INTEGER, _FLOAT)
             case "integer":
-                whole = core.no_info_after_validator_function(_whole, _FLOAT)
-                schema = _typed("an integer", _INTEGER, whole)
+                integral = core.no_info_after_validator_function(whole, _FLOAT)
+                schema = _typed("an integer", _INTEGER, integral)
             case "decimal":
-                return core.no_info_plain_validator_function(_decimal)
+                return core.no_info_plain_validator_function(exact)
             case _:
-                text = _after(core.str_schema(strict=True), _formed(_TEXTS[name]))
-                return _before(_scalar_text, text) if self.output else text
-        return _before(_plain, schema) if self.decimals else schema
+                text = _after(core.str_schema(strict=True), formed(FORMS[name]))
+                return _before(python_text, text) if self.output else text
+        return _before(plain, schema) if self.decimals else schema
 
     def _text(self, field: Field | None) -> CoreSchema:
         if field is None:
@@ -164,7 +148,7 @@ class _Compiler:
             )
             if field.pattern is not None:
                 _try_pattern(schema, field)
-        return _before(_output_text, schema) if self.output else schema
+        return _before(output_text, schema) if self.output else schema
 
     def _list(self, kind: Type, field: Field | None) -> CoreSchema:
         schema = core.list_schema(
@@ -173,7 +157,7 @@ class _Compiler:
             min_length=field.min_length if field else None,
             max_length=field.max_length if field else None,
         )
-        return _before(_listed, schema) if self.output else schema
+        return _before(listed, schema) if self.output else schema
 
     def _map(self, field: Field | None) -> CoreSchema:
         schema = core.dict_schema(
@@ -186,7 +170,7 @@ class _Compiler:
     def _open(self, schema: CoreSchema) -> CoreSchema:
         """Values that no type describes: only JSON goes out, and no stray decimals come in."""
         if self.output:
-            return _before(_ready, schema)
+            return _before(ready, schema)
         return _after(schema, undecimal) if self.decimals else schema
 
 
@@ -229,125 +213,3 @@ def _typed(what: str, *choices: CoreSchema) -> CoreSchema:
 
 _INTEGER: Final = core.int_schema(strict=True, ge=SMALLEST, le=LARGEST)
 _FLOAT: Final = core.float_schema(strict=True, allow_inf_nan=False)
-
-
-def _whole(number: float) -> int:
-    """3.0 is 3; a float so large that it may have lost digits is no integer."""
-    if number.is_integer() and abs(number) <= EXACT:
-        return int(number)
-    raise expected("an integer")
-
-
-def _plain(value: Any) -> Any:
-    """A decimal where a plain number is wanted, as a plain number."""
-    if isinstance(value, Decimal):
-        try:
-            return plain_number(value)
-        except (ValueError, OverflowError):
-            raise expected("a number") from None
-    return value
-
-
-def _decimal(value: Any) -> Decimal:
-    if type(value) is int or isinstance(value, Decimal):
-        number = Decimal(value)
-    elif type(value) is float and math.isfinite(value):
-        number = Decimal(repr(value))
-    else:
-        raise expected("a number")
-    if not number.is_finite() or abs(number.adjusted()) > LARGEST_EXPONENT:
-        raise expected("a number")
-    return number
-
-
-_TEXTS: Final[dict[str, Callable[[str], str]]] = {
-    "datetime": datetime_text,
-    "date": date_text,
-    "uuid": uuid_text,
-}
-
-
-def _formed(form: Callable[[str], str]) -> Check:
-    def check(text: str) -> str:
-        try:
-            return form(text)
-        except ValueError as error:
-            raise _bad_format(str(error)) from None
-
-    return check
-
-
-def _with_format(name: str) -> Check:
-    check_format = FORMATS[name]
-
-    def check(text: str) -> str:
-        try:
-            check_format(text)
-        except ValueError as error:
-            raise _bad_format(str(error)) from None
-        return text
-
-    return check
-
-
-def _bad_format(what: str) -> PydanticCustomError:
-    return PydanticCustomError("bad_format", "Expected {expected}.", {"expected": what})
-
-
-def _within(least: float | None, most: float | None) -> Check:
-    def check(number: Any) -> Any:
-        if least is not None and number < least:
-            raise PydanticCustomError(
-                "too_small", "Expected {limit} or more.", {"limit": f"{least:g}"}
-            )
-        if most is not None and number > most:
-            raise PydanticCustomError(
-                "too_big", "Expected {limit} or less.", {"limit": f"{most:g}"}
-            )
-        return number
-
-    return check
-
-
-def _one_of(choices: Sequence[Any]) -> Check:
-    def check(value: Any) -> Any:
-        is_bool = isinstance(value, bool)
-        if any(choice == value and isinstance(choice, bool) is is_bool for choice in choices):
-            return value
-        raise PydanticCustomError(
-            "not_a_choice",
-            "Expected one of {choices}.",
-            {"choices": ", ".join(map(_shown, choices))},
-        )
-
-    return check
-
-
-def _shown(choice: Any) -> str:
-    return f'"{choice}"' if isinstance(choice, str) else str(choice)
-
-
-def _scalar_text(value: Any) -> Any:
-    try:
-        return scalar_text(value)
-    except ValueError as error:
-        raise _bad_format(str(error)) from None
-
-
-def _output_text(value: Any) -> Any:
-    value = _scalar_text(value)
-    return _ready(value) if isinstance(value, str) else value
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _ready(value: Any) -> Any:
-    try:
-        return json_ready(value)
-    except NotJsonError as error:
-        where = "".join(f"/{part}" for part in error.path)
-        raise PydanticCustomError(
-            "not_json", "{message}", {"message": f"{where}: {error}" if where else str(error)}
-        ) from None
