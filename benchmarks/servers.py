@@ -85,7 +85,9 @@ def running(peer: Peer, database_url: str, log: Path) -> Iterator[Running]:
         "PYTHONPATH": str(ROOT),
     }
     for words in peer.prepare:
-        subprocess.run([sys.executable, *words], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, *words], cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL
+        )
     port = free_port()
     command = [*pin(0), sys.executable, *(word.format(port=port) for word in peer.serve)]
     with log.open("wb") as output:

@@ -12,7 +12,7 @@ class MashinSurfacesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks as checks
+        from . import checks  # noqa: F401  it registers itself
         from .composition import connect
 
         connect()

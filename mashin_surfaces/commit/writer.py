@@ -27,7 +27,7 @@ from ..conf import settings
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Item = TypeVar("Item", contravariant=True)
+Item_contra = TypeVar("Item_contra", contravariant=True)
 
 #: Items of one transaction; the rest waits for the next.
 MOST_IN_A_BATCH = 2_000
@@ -39,10 +39,10 @@ class CommitFailed(Exception):
     """The work is not committed, or nobody can say that it is."""
 
 
-class Sink(Protocol[Item]):
+class Sink(Protocol[Item_contra]):
     """Writes items of one kind. ``settle`` is told whether the transaction was committed."""
 
-    def write(self, connection: BaseDatabaseWrapper, items: Sequence[Item]) -> None: ...
+    def write(self, connection: BaseDatabaseWrapper, items: Sequence[Item_contra]) -> None: ...
 
     def settle(self, committed: bool) -> None: ...
 
@@ -75,8 +75,6 @@ class GroupCommit:
         self._most_waiting = settings.LEDGER.QUEUE
         self._patience = settings.LEDGER.WAIT
         self.is_closed = False
-        self._writing: list[_Work] = []
-        self._last_error: str | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"mashin-commit-{alias}", daemon=True
         )
@@ -84,7 +82,7 @@ class GroupCommit:
 
     # -- those who wait -------------------------------------------------------------------------
 
-    async def put(self, sink: Sink[Item], item: Item) -> None:
+    async def put(self, sink: Sink[Item_contra], item: Item_contra) -> None:
         """Have ``sink`` write ``item``; returns when it is committed, else ``CommitFailed``."""
         waiter = asyncio.get_running_loop().create_future()
         work = _Work(sink, item, waiter)
@@ -110,7 +108,7 @@ class GroupCommit:
         result: T = work.result
         return result
 
-    def put_now(self, sink: Sink[Item], item: Item) -> None:
+    def put_now(self, sink: Sink[Item_contra], item: Item_contra) -> None:
         """``put`` for synchronous code."""
         self._wait_now(_Work(sink, item, ThreadFuture()))
 
@@ -121,7 +119,7 @@ class GroupCommit:
         result: T = work.result
         return result
 
-    def put_soon(self, sink: Sink[Item], item: Item) -> None:
+    def put_soon(self, sink: Sink[Item_contra], item: Item_contra) -> None:
         """Have it written; nobody waits. A failure is logged."""
         self._enqueue(_Work(sink, item, None))
 
@@ -164,16 +162,12 @@ class GroupCommit:
                     self._rouse()
                 self._wake.acquire()
                 continue
-            batch = [
-                self._queue.popleft() for _ in range(min(len(self._queue), MOST_IN_A_BATCH))
-            ]
-            self._writing = batch
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_IN_A_BATCH))]
             try:
                 self._write(self._in_time(batch))
             except Exception as error:
                 logger.exception("The writer failed and goes on.")
                 _fail(batch, CommitFailed(str(error)))
-            self._writing = []
             _resolve(batch)
 
     def _in_time(self, batch: list[_Work]) -> list[_Work]:
@@ -202,13 +196,11 @@ class GroupCommit:
             # Gone, locked, or the outcome of the COMMIT is unknown: nothing counts as written.
             _settle(sinks, committed=False)
             connection.close()
-            self._last_error = str(error)
             logger.error("%d works are not committed: %s", len(batch), error)
             _fail(batch, CommitFailed(str(error)))
         except (DatabaseError, ValueError, TypeError, OverflowError) as error:
             _settle(sinks, committed=False)
             if len(batch) == 1:
-                self._last_error = str(error)
                 logger.error("A work can't be written: %s", error)
                 _fail(batch, CommitFailed(str(error)))
                 return
@@ -218,7 +210,6 @@ class GroupCommit:
             self._write(batch[:half])
             self._write(batch[half:])
         else:
-            self._last_error = None
             _settle(sinks, committed=True)
 
     def _run_unit(self, connection: BaseDatabaseWrapper, work: _Work) -> None:
@@ -230,21 +221,13 @@ class GroupCommit:
         except Exception as error:
             work.error = error
 
-    # -- its state ------------------------------------------------------------------------------
-
-    def health(self) -> str | None:
-        """What the last batch failed with, or that the oldest waits too long; None when well."""
-        waiting = [*self._writing[:1], *list(self._queue)[:1]]
-        if waiting and monotonic() - waiting[0].since > self._patience:
-            return "The writer does not get through."
-        return self._last_error
+    # -- its end --------------------------------------------------------------------------------
 
     def close(self, timeout: float = FLUSH_TIMEOUT) -> None:
         """Write what waits and end; at most ``timeout`` seconds."""
         self.is_closed = True
         self._rouse()
         self._thread.join(timeout)
-
 
 
 def _by_sink(batch: Iterable[_Work]) -> list[tuple[Sink[Any] | None, list[_Work]]]:

@@ -36,7 +36,7 @@ class GovernedMachine:
 class Door:
     """A surface as ``govern()`` sees it.
 
-    ``accepted``: credential kinds; ``wanted``: scopes; ``grant``: what an anonymous principal holds.
+    ``accepted``: kinds of credentials; ``wanted``: scopes; ``grant``: what the anonymous hold.
     """
 
     kind: str

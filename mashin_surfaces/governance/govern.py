@@ -117,15 +117,11 @@ async def note(
     return Answer(request_id, None, refusal)
 
 
-def note_soon(
-    door: Door, caller: Caller, event: str, started: int, facts: dict[str, Any]
-) -> None:
+def note_soon(door: Door, caller: Caller, event: str, started: int, facts: dict[str, Any]) -> None:
     """Record what nobody waits for: a disconnect. ``started``: of ``perf_counter_ns``."""
     access_id = new_id()
     text = dumps(facts).decode()
-    record_soon(
-        _access(door, caller, access_id, access_id, started, "", None, None, text, event)
-    )
+    record_soon(_access(door, caller, access_id, access_id, started, "", None, None, text, event))
 
 
 def _admit(door: Door, principal: Principal) -> None:

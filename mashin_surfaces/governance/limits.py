@@ -23,7 +23,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, principal: str) -> None:
-        """Take one token; raises ``Refusal`` (rate_limited, ``retry_after`` seconds) without one."""
+        """Take one token; raises ``Refusal`` (rate_limited) where there is none."""
         now = monotonic()
         burst, per_second = float(self.rate.burst), self.rate.per_second
         tokens, at = self._buckets.pop(principal, (burst, now))

@@ -40,7 +40,7 @@ def storable(access: Access) -> tuple[Any, ...]:
 
     Input, output and steps are JSON or come from ``content.describe``: they are clean already.
     """
-    values = list(access)
+    values: list[Any] = list(access)
     for place, length in _LENGTHS:
         text = values[place]
         if len(text) > length or not text.isprintable():

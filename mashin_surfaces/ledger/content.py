@@ -38,9 +38,7 @@ def describe(value: Any, secret_paths: Collection[str] = ()) -> str:
 
 def canonical(value: Any) -> bytes:
     """JSON with sorted keys and no spaces."""
-    return orjson.dumps(
-        value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str
-    )
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
 
 
 def digest(data: bytes) -> str:

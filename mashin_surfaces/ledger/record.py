@@ -6,6 +6,7 @@ import logging
 from functools import lru_cache
 
 from django.db import router
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..commit import CommitFailed, writer
 from ..conf import settings
@@ -43,10 +44,13 @@ def record_soon(access: Access) -> None:
 
 
 def check_writer() -> None:
-    """Raise when rows can't be written now: for readiness."""
-    problem = writer(_database()).health()
-    if problem is not None:
-        raise CommitFailed(problem)
+    """Raise ``CommitFailed`` when rows can't be committed now: for readiness."""
+    writer(_database()).run_now(_look)
+
+
+def _look(connection: BaseDatabaseWrapper) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
 
 
 @lru_cache(maxsize=1)

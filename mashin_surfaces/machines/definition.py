@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field as Attribute, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import Field as Attribute
 
 from .scanning import on_lines, on_one_line
 
@@ -30,7 +31,7 @@ Capability = Annotated[str, AfterValidator(lambda name: OLDER_CAPABILITIES.get(n
 
 
 class Part(BaseModel):
-    """Every part of a definition: immutable, unknown keys refused, defaults left out of the JSON."""
+    """Every part of a definition: immutable; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -98,7 +99,7 @@ class Achieves(Part):
 
 
 class Permissions(Part):
-    """Effect names, globs allowed (``mail.*``). ``reason`` is a model call, ``http.get`` a request."""
+    """Effect names, globs allowed (``mail.*``); ``reason`` is a model call."""
 
     allowed: tuple[Capability, ...] = ()
     denied: tuple[Capability, ...] = ()
@@ -347,7 +348,7 @@ class PageSurface(SurfacePart):
 
 
 class OtherSurface(Part):
-    """``webhook``, ``a2a``, ``mcp``, ``publishes``, ``subscribes``: read, refused until they work."""
+    """Doors that are read, and refused until they work."""
 
     kind: Literal["webhook", "a2a", "mcp", "publishes", "subscribes"]
     options: dict[str, Json] = {}

@@ -13,7 +13,7 @@ SourceMap = Mapping[Path, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong: ``path`` in the definition; ``line`` and ``column`` where there is a source."""
+    """One thing wrong: ``path`` in the definition; its place in the source, where there is one."""
 
     message: str
     path: Path = ()

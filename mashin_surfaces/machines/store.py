@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.urls import Resolver404, resolve
 
@@ -62,7 +61,7 @@ def save_machine(definition: MachineDefinition, source: str = "", *, user: Any =
             revision=machine.revision,
             definition=content,
             source=source,
-            created_by=user if isinstance(user, AbstractBaseUser) and user.pk else None,
+            created_by=user if user is not None and user.pk else None,
         )
         _sync_surfaces(machine, definition)
         bump(DEFINITIONS)

@@ -15,7 +15,6 @@ from .run import Run
 from .threads import run_in_thread
 
 
-
 def compile_ask_effect(step: AskEffect) -> Callable[[Run], Awaitable[Any]]:
     """The step as a coroutine function of the run. The effect is looked up when it is asked:
     a machine may be loaded by a process that does not have the module."""

@@ -100,7 +100,7 @@ def effect(name: str) -> Callable[[F], F]:
     output: an object, when its fields are to be read as ``steps.<step>.<field>``. A synchronous
     function runs on a thread, an asynchronous one on the server's event loop: it must not block.
     """
-    if not isinstance(name, str) or not name:
+    if callable(name) or not name:  # also: @effect without its name
         raise TypeError('Write the effect\'s name: @effect("weather.now").')
 
     def decorate(function: F) -> F:

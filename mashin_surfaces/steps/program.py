@@ -7,8 +7,8 @@ output into ``steps.<name>``; the last step's output is the program's.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..machines.definition import (
     AskEffect,
@@ -68,9 +68,7 @@ def _sequence(steps: tuple[Step, ...]) -> Block:
 
         return run_all
 
-    asynchronous = [
-        (name, block, inspect.iscoroutinefunction(block)) for name, block in compiled
-    ]
+    asynchronous = [(name, block, inspect.iscoroutinefunction(block)) for name, block in compiled]
 
     async def run_all_async(run: Run) -> Any:
         outputs = run.scope.steps
@@ -118,7 +116,7 @@ def _compile_decide(step: Decide) -> Block:
         if block is None:
             return None
         output = block(run)
-        return await cast("Awaitable[Any]", output) if inspect.isawaitable(output) else output
+        return await output if inspect.isawaitable(output) else output
 
     return decide_async
 

@@ -59,6 +59,4 @@ class Run:
         try:
             return expression(self.scope)
         except EvaluationError as error:
-            raise Refusal(
-                Code.EXECUTION_FAILED, f'The step "{step}" failed: {error}'
-            ) from error
+            raise Refusal(Code.EXECUTION_FAILED, f'The step "{step}" failed: {error}') from error

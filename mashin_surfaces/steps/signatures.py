@@ -7,12 +7,10 @@ from collections.abc import Callable
 from typing import Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter
-from typing_extensions import NotRequired, Required, TypedDict
+from typing_extensions import NotRequired, Required, TypedDict  # noqa: UP035  pydantic wants these on 3.11
 
 
-def arguments_of(
-    function: Callable[..., Any], *, skip: int = 0
-) -> TypeAdapter[dict[str, Any]]:
+def arguments_of(function: Callable[..., Any], *, skip: int = 0) -> TypeAdapter[dict[str, Any]]:
     """A validator from a dict of values to keyword arguments, converted by the type hints.
 
     ``skip``: leading parameters that the caller gives itself. Raises ``TypeError`` for a parameter
@@ -34,7 +32,8 @@ def arguments_of(
             hint = hints.get(name, Any)
             has_default = parameter.default is not parameter.empty
             fields[name] = NotRequired[hint] if has_default else Required[hint]
-    shape: Any = TypedDict("shape", fields)  # type: ignore[operator]  # a dynamic TypedDict
+    make_type: Any = TypedDict  # a type made at run time: no checker can follow
+    shape = make_type("shape", fields)
     shape.__pydantic_config__ = ConfigDict(extra=extra, arbitrary_types_allowed=True)
     return TypeAdapter(shape)
 

@@ -32,7 +32,7 @@ _tools: dict[str, Tool] = {}
 
 def tool(name: str) -> Callable[[F], F]:
     """Register a function as the tool ``name``. Its first parameter is the context."""
-    if not isinstance(name, str) or not name:
+    if callable(name) or not name:  # also: @tool without its name
         raise TypeError('Write the tool\'s name: @tool("counter.increment").')
 
     def decorate(function: F) -> F:

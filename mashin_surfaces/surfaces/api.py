@@ -99,7 +99,7 @@ class SurfaceApi(APIView):
         refusal = answer.refusal
         if refusal is None:
             return 200, answer.result or {}, headers
-        headers += headers_of(refusal)
+        headers += headers_of(refusal, self.door.accepted)
         status = TABLE[refusal.code].status
         if isinstance(refusal, WrongMethod):
             status = 405
@@ -126,9 +126,7 @@ class SurfaceApi(APIView):
                 )
             value = _of_body(request, accepts)
         except Refusal as refusal:
-            return await note(
-                door, caller, event="message", refusal=refusal, request_id=request_id
-            )
+            return await note(door, caller, event="message", refusal=refusal, request_id=request_id)
         return await govern(door, caller, value, request_id=request_id)
 
 

@@ -7,13 +7,14 @@ the code's close code.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import orjson
 
-from ..exceptions import Refusal
+from ..exceptions import Code, Refusal
 from ..governance.errors import TABLE
+from ..identity.authenticate import challenges
 from ..identity.presented import answer_subprotocol
 
 EXTENSION = "websocket.http.response"
@@ -24,16 +25,17 @@ async def deny(
     send: Callable[[dict[str, Any]], Awaitable[None]],
     refusal: Refusal,
     request_id: str = "",
+    accepted: Collection[str] = (),
 ) -> None:
-    """End an upgrade that was not accepted yet."""
+    """End an upgrade that was not accepted yet. ``accepted``: credential kinds of the surface."""
     meaning = TABLE[refusal.code]
     body = orjson.dumps({"error": refusal.as_dict(request_id)})
     if EXTENSION in scope.get("extensions", {}):
         headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-        headers += [(name.encode(), value.encode()) for name, value in headers_of(refusal)]
-        await send(
-            {"type": f"{EXTENSION}.start", "status": meaning.status, "headers": headers}
-        )
+        headers += [
+            (name.encode(), value.encode()) for name, value in headers_of(refusal, accepted)
+        ]
+        await send({"type": f"{EXTENSION}.start", "status": meaning.status, "headers": headers})
         await send({"type": f"{EXTENSION}.body", "body": body})
         return
     subprotocol = answer_subprotocol(scope.get("subprotocols") or [], [])
@@ -43,11 +45,11 @@ async def deny(
     await send({"type": "websocket.close", "code": close, "reason": refusal.message})
 
 
-def headers_of(refusal: Refusal) -> list[tuple[str, str]]:
+def headers_of(refusal: Refusal, accepted: Collection[str]) -> list[tuple[str, str]]:
     """The HTTP headers that go with a refusal (RFC 9110: Retry-After, WWW-Authenticate)."""
     headers: list[tuple[str, str]] = []
     if refusal.retry_after is not None:
         headers.append(("Retry-After", str(max(1, round(refusal.retry_after)))))
-    if TABLE[refusal.code].status == 401:  # noqa: PLR2004  the status's own number
-        headers.append(("WWW-Authenticate", "Bearer"))
+    if refusal.code is Code.UNAUTHENTICATED:
+        headers.append(("WWW-Authenticate", ", ".join(challenges(accepted)) or "Session"))
     return headers

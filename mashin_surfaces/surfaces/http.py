@@ -6,11 +6,12 @@ everything else falls through to the project's other URLs and to its 404.
 
 from __future__ import annotations
 
-
+from collections.abc import Awaitable
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
 from ..exceptions import Code, Refusal
+from ..governance.door import Door
 from ..governance.errors import TABLE
 from ..identity.presented import Presented
 from .api import SurfaceApi
@@ -45,10 +46,10 @@ async def surface(request: HttpRequest, route: Route) -> HttpResponseBase:
     """An access by HTTP: to an API, to a page, or a question about a websocket."""
     door = route.door
     if door is None:
-        return refused(Refusal(Code.NOT_FOUND, "This surface is gone."), "")
+        return refused(Refusal(Code.NOT_FOUND, "This surface is gone."))
     if door.kind == "api":
-        answer: HttpResponseBase = await api(request, door=door)
-        return answer
+        answering: Awaitable[HttpResponseBase] = api(request, door=door)  # type: ignore[assignment]  # our dispatch is asynchronous
+        return await answering
     if door.kind == "page":
         return await page(request, door)
     return await explain(request, route)
@@ -64,10 +65,10 @@ async def explain(request: HttpRequest, route: Route) -> HttpResponseBase:
     """
     door = route.door
     if door is None:
-        return refused(Refusal(Code.NOT_FOUND, "This surface is gone."), "")
+        return refused(Refusal(Code.NOT_FOUND, "This surface is gone."))
     answer, _ = await enter(door, Presented.from_request(request), event="describe")
     if answer.refusal is not None:
-        return refused(answer.refusal, answer.request_id)
+        return refused(answer.refusal, answer.request_id, door)
     response = JsonResponse(
         {
             "error": {
@@ -84,13 +85,11 @@ async def explain(request: HttpRequest, route: Route) -> HttpResponseBase:
     return response
 
 
-def refused(refusal: Refusal, request_id: str) -> JsonResponse:
+def refused(refusal: Refusal, request_id: str = "", door: Door | None = None) -> JsonResponse:
     """A refusal as ``{"error": {…}}`` with its status and headers."""
     response = JsonResponse(
         {"error": refusal.as_dict(request_id)}, status=TABLE[refusal.code].status
     )
-    for name, value in headers_of(refusal):
+    for name, value in headers_of(refusal, door.accepted if door else ()):
         response[name] = value
     return response
-
-

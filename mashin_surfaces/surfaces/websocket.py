@@ -25,7 +25,7 @@ from ..dialects.machine import DIALECTS, Authenticate, Dialect, Id, Plain
 from ..exceptions import Code, Refusal
 from ..governance.door import Door
 from ..governance.errors import TABLE
-from ..governance.govern import Answer, Caller, govern, note, note_soon
+from ..governance.govern import Caller, govern, note, note_soon
 from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
 from ..identity.principal import Principal
@@ -48,7 +48,7 @@ MAX_MESSAGE = 256 * 1024
 CLOSE_TIMEOUT = 5.0
 
 
-class SurfaceConsumer(AsyncConsumer):
+class SurfaceConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no types
     """One connection attempt. Subclasses are made by ``consumer_for`` and hold their ``route``."""
 
     route: ClassVar[Route]
@@ -75,7 +75,7 @@ class SurfaceConsumer(AsyncConsumer):
         """Authenticate, permit, record, accept; None when the upgrade was refused (and said so)."""
         answer, caller = await enter(door, Presented.from_scope(self.scope), event="connect")
         if answer.refusal is not None:
-            await deny(self.scope, self.base_send, answer.refusal, answer.request_id)
+            await deny(self.scope, self.base_send, answer.refusal, answer.request_id, door.accepted)
             return None
         offered = self.scope.get("subprotocols") or []
         self.subprotocol = answer_subprotocol(offered, [word for word in DIALECTS if word])
@@ -95,7 +95,8 @@ def consumer_for(route: Route) -> type[SurfaceConsumer]:
     if route.consumer is None:
         name = "".join(part.capitalize() for part in re.split(r"[^0-9A-Za-z]+", route.path))
         route.consumer = type(f"{name}Consumer", (SurfaceConsumer,), {"route": route})
-    return route.consumer
+    made: type[SurfaceConsumer] = route.consumer
+    return made
 
 
 class Connection:

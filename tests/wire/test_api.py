@@ -106,8 +106,9 @@ async def test_another_method_is_405_and_says_which(wire: Wire) -> None:
 async def test_get_takes_the_query_string_by_type(wire: Wire) -> None:
     assert (await wire.get("/api/wire/limits?n=3")).json() == {"n": 3}
     answer = await wire.get("/api/wire/limits?n=three")
-    assert answer.status_code in {422, 429}
-    await wire.get("/api/wire/limits?n=4")
+    assert answer.status_code == 422
+    for _ in range(3):
+        limited = await wire.get("/api/wire/limits?n=4")
     limited = await wire.get("/api/wire/limits?n=5")
     assert limited.status_code == 429
     assert int(limited.headers["Retry-After"]) > 0

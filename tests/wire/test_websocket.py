@@ -190,8 +190,9 @@ async def test_a_connection_ends_with_its_token(wire: Wire) -> None:
 
 
 async def test_fresh_credentials_prolong_a_connection(wire: Wire) -> None:
-    async with wire.connect("/ws/wire/echo", wire.token("eve", ttl="2s")) as socket:
-        frame = {"type": "authenticate", "token": wire.token("eve")}
+    fresh, brief = wire.token("eve"), wire.token("eve", ttl="2s")
+    async with wire.connect("/ws/wire/echo", brief) as socket:
+        frame = {"type": "authenticate", "token": fresh}
         assert await ask(socket, frame) == {"type": "authenticated"}
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(socket.recv(), 2.5)
@@ -245,7 +246,7 @@ async def test_a_disconnect_is_recorded_with_its_counts(wire: Wire) -> None:
 
 async def test_definitions_change_under_live_sockets(wire: Wire) -> None:
     source = (
-        'machine wire_change\n  responds with\n    value as number\n  implements\n'
+        "machine wire_change\n  responds with\n    value as number\n  implements\n"
         "    compute answer\n      {{value: {value}}}\n  expresses\n    websocket\n"
         '      path: "/ws/wire/change"\n      auth: none\n'
     )
