@@ -78,6 +78,11 @@ class Form:
     controls: tuple[Control, ...]
     errors: tuple[str, ...] = ()
 
+    @property
+    def has_marks(self) -> bool:
+        """Whether an error stands beside a control."""
+        return any(control.errors for control in self.controls)
+
 
 def pairs_of(sent: Mapping[str, Sequence[str]], fields: Sequence[Field]) -> dict[str, list[str]]:
     """What a form sent, as ``Schema.coerce`` takes it.
@@ -300,6 +305,7 @@ def _example(type: Type) -> str:
 
 
 def _address(pointer: str) -> tuple[str, str]:
-    """A JSON Pointer (RFC 6901) as the field's name and the way on from there."""
+    """A JSON Pointer (RFC 6901) as the field's name and the way on, counted from 1."""
     parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
-    return (parts[0], " › ".join(parts[1:])) if parts else ("", "")
+    steps = [f"#{int(part) + 1}" if part.isdecimal() else part for part in parts[1:]]
+    return (parts[0], " › ".join(steps)) if parts else ("", "")

@@ -8,6 +8,7 @@ form and a result look like is in ``forms.py``, ``presentation.py`` and the temp
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -35,9 +36,9 @@ from .csrf import check_csrf, keep_csrf_cookie
 from .denial import headers_of
 from .entrance import enter
 from .forms import Form, fresh_form, pairs_of, sent_form
-from .presentation import Shown, outline, present
+from .presentation import outline, present
 from .routes import routes
-from .words import script_words
+from .words import marked_fields, script_words
 
 METHODS = ("GET", "HEAD", "POST")
 FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
@@ -45,6 +46,16 @@ FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-dat
 CSRF_FIELD = "csrfmiddlewaretoken"
 ERROR = ("mashin_surfaces/error.html",)
 ADMIN_LOGIN = "admin:login"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """An access to a page that was governed and recorded, and still has to be answered."""
+
+    request: HttpRequest
+    door: Door
+    caller: Caller
+    answer: Answer
 
 
 async def page(request: HttpRequest, door: Door) -> HttpResponseBase:
@@ -56,8 +67,8 @@ async def page(request: HttpRequest, door: Door) -> HttpResponseBase:
     refusal = Refusal(Code.UNKNOWN_MESSAGE, f"A page answers {', '.join(METHODS)}.")
     caller = Caller(anonymous(()), Presented.from_request(request).client)
     answer = await note(door, caller, event="message", refusal=refusal)
-    context = {**_context(door, caller, answer), "login": None}
-    response = await _render(request, ERROR, context, answer, 405)
+    visit = Visit(request, door, caller, answer)
+    response = await _rendered(visit, ERROR, {}, HTTPStatus.METHOD_NOT_ALLOWED)
     response["Allow"] = ", ".join(METHODS)
     return response
 
@@ -65,13 +76,14 @@ async def page(request: HttpRequest, door: Door) -> HttpResponseBase:
 async def _view(request: HttpRequest, door: Door) -> HttpResponseBase:
     presented = Presented.from_request(request)
     answer, caller = await enter(door, presented, event="view")
+    visit = Visit(request, door, caller, answer)
     if answer.refusal is not None:
-        login = _login(request, door, presented, answer.refusal)
+        login = _login(visit, presented)
         if login is not None:
-            return _told(HttpResponseRedirect(login), answer)
-        return await _error(request, door, caller, answer)
-    form = fresh_form(door.machine.compiled.accepts.fields, dict(request.GET.lists()))
-    return await _form(request, door, caller, answer, form)
+            return _told(HttpResponseRedirect(login), visit)
+        return await _rendered(visit, ERROR, {})
+    fields = door.machine.compiled.accepts.fields
+    return await _with_form(visit, fresh_form(fields, dict(request.GET.lists())))
 
 
 async def _submit(request: HttpRequest, door: Door) -> HttpResponseBase:
@@ -94,11 +106,10 @@ async def _submit(request: HttpRequest, door: Door) -> HttpResponseBase:
         answer = await note(door, caller, event="message", refusal=refusal)
     else:
         answer = await govern(door, caller, value, coerced=True)
+    visit = Visit(request, door, caller, answer)
     if not may_enter:
-        login = _login(request, door, presented, answer.refusal)
-        return await _error(request, door, caller, answer, login)
-    form = sent_form(accepts.fields, sent, answer.refusal)
-    return await _form(request, door, caller, answer, form)
+        return await _rendered(visit, ERROR, {"login": _login(visit, presented)})
+    return await _with_form(visit, sent_form(accepts.fields, sent, answer.refusal))
 
 
 def _read(request: HttpRequest) -> dict[str, list[str]]:
@@ -124,71 +135,49 @@ def _read(request: HttpRequest) -> dict[str, list[str]]:
 # -- answers ------------------------------------------------------------------------------------
 
 
-async def _form(
-    request: HttpRequest, door: Door, caller: Caller, answer: Answer, form: Form
-) -> HttpResponseBase:
+async def _with_form(visit: Visit, form: Form) -> HttpResponseBase:
     """The page with its form; under it the result or the refusal of what was sent, if anything."""
-    compiled = door.machine.compiled
-    responds = compiled.responds.fields
-    result: Shown | None = None
-    if answer.result is not None:
-        result = present(answer.result, responds)
+    machine, answer = visit.door.machine, visit.answer
+    responds = machine.compiled.responds.fields
+    problem = "" if answer.refusal is None else answer.refusal.message
     context = {
-        **_context(door, caller, answer),
         "form": form,
-        "has_csrf": "session" in door.accepted,
-        "result": result,
-        "assumes": door.machine.program.assumes and settings.ASK == "assume",
-        "websocket": _socket(door, caller),
+        "problem": marked_fields() if form.has_marks else problem,
+        "has_csrf": "session" in visit.door.accepted,
+        "result": None if answer.result is None else present(answer.result, responds),
+        "assumes": machine.program.assumes and settings.ASK == "assume",
+        "websocket": _socket(visit.door, visit.caller),
         "responds": json.dumps(outline(responds), ensure_ascii=False),
         "words": json.dumps(script_words(), ensure_ascii=False),
     }
-    names = (f"mashin_surfaces/pages/{compiled.name}.html", "mashin_surfaces/page.html")
-    return await _render(request, names, context, answer)
+    own = f"mashin_surfaces/pages/{machine.compiled.name}.html"
+    return await _rendered(visit, (own, "mashin_surfaces/page.html"), context)
 
 
-async def _error(
-    request: HttpRequest,
-    door: Door,
-    caller: Caller,
-    answer: Answer,
-    login: str | None = None,
-) -> HttpResponseBase:
-    """A page that says why there is no form."""
-    context = {**_context(door, caller, answer), "login": login}
-    return await _render(request, ERROR, context, answer)
-
-
-def _context(door: Door, caller: Caller, answer: Answer) -> dict[str, Any]:
-    return {
-        "title": door.options.get("title") or door.machine.compiled.title,
-        "machine": door.machine.compiled,
-        "principal": None if caller.principal.is_anonymous else caller.principal,
-        "refusal": answer.refusal,
-        "request_id": answer.request_id,
-    }
-
-
-async def _render(
-    request: HttpRequest,
-    names: tuple[str, ...],
-    context: dict[str, Any],
-    answer: Answer,
-    status: int | None = None,
-) -> HttpResponseBase:
-    refusal = answer.refusal
-    if status is None:
-        status = 200 if refusal is None else TABLE[refusal.code].status
-    context["reason"] = HTTPStatus(status).phrase
-    # Templates may query: a project's own read the user, and context processors do as they like.
-    response = await sync_to_async(_rendered, thread_sensitive=False)(request, names, context)
-    response.status_code = status
-    return _told(response, answer)
-
-
-def _rendered(
-    request: HttpRequest, names: tuple[str, ...], context: dict[str, Any]
+async def _rendered(
+    visit: Visit, names: tuple[str, ...], context: dict[str, Any], status: int | None = None
 ) -> HttpResponse:
+    """The first of the templates that there is, with the status of the refusal."""
+    compiled, answer = visit.door.machine.compiled, visit.answer
+    principal = visit.caller.principal
+    if status is None:
+        status = 200 if answer.refusal is None else TABLE[answer.refusal.code].status
+    full = {
+        "title": visit.door.options.get("title") or compiled.title,
+        "machine": compiled,
+        "principal": None if principal.is_anonymous else principal,
+        "refusal": answer.refusal,
+        "reason": HTTPStatus(status).phrase,
+        "request_id": answer.request_id,
+        **context,
+    }
+    # Templates may query: a project's own read the user, and context processors do as they like.
+    response = await sync_to_async(_render, thread_sensitive=False)(visit.request, names, full)
+    response.status_code = status
+    return _told(response, visit)
+
+
+def _render(request: HttpRequest, names: tuple[str, ...], context: dict[str, Any]) -> HttpResponse:
     try:
         response = HttpResponse(select_template(names).render(context, request))
         keep_csrf_cookie(request, response)
@@ -197,12 +186,13 @@ def _rendered(
         close_old_connections()
 
 
-def _told(response: HttpResponse, answer: Answer) -> HttpResponse:
+def _told(response: HttpResponse, visit: Visit) -> HttpResponse:
     """With the headers that every answer of a page has."""
-    response["X-Request-ID"] = answer.request_id
+    refusal = visit.answer.refusal
+    response["X-Request-ID"] = visit.answer.request_id
     response["Cache-Control"] = "private, no-store"
-    if answer.refusal is not None and response.status_code != HTTPStatus.FOUND:
-        for name, value in headers_of(answer.refusal):
+    if refusal is not None and response.status_code != HTTPStatus.FOUND:
+        for name, value in headers_of(refusal, visit.door.accepted):
             response[name] = value
     return response
 
@@ -210,12 +200,11 @@ def _told(response: HttpResponse, answer: Answer) -> HttpResponse:
 # -- ways on ------------------------------------------------------------------------------------
 
 
-def _login(
-    request: HttpRequest, door: Door, presented: Presented, refusal: Refusal | None
-) -> str | None:
+def _login(visit: Visit, presented: Presented) -> str | None:
     """Where somebody signs in to see this page; None when that would not help."""
+    refusal = visit.answer.refusal
     is_unknown = refusal is not None and refusal.code is Code.UNAUTHENTICATED
-    if not is_unknown or "session" not in door.accepted:
+    if not is_unknown or "session" not in visit.door.accepted:
         return None
     if presented.token is not None or presented.problem is not None:
         return None  # who sent a token did not want to sign in
@@ -223,7 +212,7 @@ def _login(
     if url is None:
         return None
     joint = "&" if urlsplit(url).query else "?"
-    return f"{url}{joint}{urlencode({'next': request.get_full_path()})}"
+    return f"{url}{joint}{urlencode({'next': visit.request.get_full_path()})}"
 
 
 def _login_url() -> str | None:

@@ -1,8 +1,13 @@
-"""What ``page.js`` says, in the language of the request."""
+"""What the page says of itself, and what ``page.js`` says, in the language of the request."""
 
 from __future__ import annotations
 
 from django.utils.translation import gettext as _
+
+
+def marked_fields() -> str:
+    """Where details stand beside their fields, this stands over them."""
+    return _("Please correct the marked fields.")
 
 
 def script_words() -> dict[str, str]:
@@ -15,6 +20,7 @@ def script_words() -> dict[str, str]:
         "offline": _("Offline"),
         "waiting": _("This is sent as soon as the connection is back."),
         "lost": _("The connection was lost before the answer came; it may have been carried out."),
+        "marked": marked_fields(),
         "json": _("This is not JSON."),
         "yes": _("Yes"),
         "no": _("No"),

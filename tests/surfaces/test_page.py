@@ -301,6 +301,7 @@ def test_errors_stand_beside_their_fields_and_what_was_typed_stays(client: Clien
     assert 'value="9"' in control(response, "times")
     assert "[x</textarea>" in control(response, "words")
     assert "<span>" not in control(response, "day")
+    assert "Please correct the marked fields." in html(response)
     assert re.search(r'<ul id="problem-list"><li>extra: .+</li></ul>', html(response))
     assert 'id="result" aria-labelledby="result-heading" hidden' in html(response)
     assert rows() == [("message", "refused", "invalid_input", "anonymous")]

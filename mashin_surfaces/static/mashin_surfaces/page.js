@@ -55,21 +55,28 @@ function clear() {
   byId("problems").hidden = byId("problem-list").hidden = true;
 }
 
-function showError({ message, details = [], request_id: requestId }) {
-  byId("result").hidden = true;
+function say(message, isWaiting = false) {
   byId("problem").textContent = message;
   byId("problems").hidden = false;
+  byId("problems").classList.toggle("waiting", isWaiting);
+}
+
+function showError({ message, details = [], request_id: requestId }) {
+  byId("result").hidden = true;
   for (const detail of details) {
     const [name, ...rest] = (detail.path ?? "").split("/").slice(1)
       .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
     const control = name && byId(`field-${name}`);
-    const where = control ? rest.join(" › ") : name;
+    const steps = rest.map((part) => (/^\d+$/.test(part) ? `#${+part + 1}` : part));
+    const where = control ? steps.join(" › ") : name;
     const text = where ? `${where}: ${detail.message}` : detail.message;
     if (control) mark(control, text);
     else byId("problem-list").append(make("li", "", text));
   }
   byId("problem-list").hidden = !byId("problem-list").childElementCount;
-  root.querySelector("[aria-invalid]")?.focus();
+  const marked = root.querySelector("[aria-invalid]");
+  say(marked ? WORDS.marked : message);
+  marked?.focus();
   showRequest(requestId);
 }
 
@@ -189,8 +196,7 @@ function submit(event) {
   pending = { id: lastId, text: `{"id":${lastId},"input":${input}}`, isSent: false };
   root.setAttribute("aria-busy", "true");
   if (state === "connected") return flush();
-  byId("problem").textContent = WORDS.waiting;
-  byId("problems").hidden = false;
+  say(WORDS.waiting, true);
   connect();
 }
 
