@@ -48,6 +48,15 @@ class Answer(NamedTuple):
     refusal: Refusal | None
 
 
+class _Case(NamedTuple):
+    """What an access is called, and when it began (of ``perf_counter_ns``)."""
+
+    id: str
+    request_id: str
+    started: int
+    event: str = "message"
+
+
 async def govern(
     door: Door,
     caller: Caller,
@@ -60,9 +69,9 @@ async def govern(
 
     ``coerced``: ``value`` was already checked against ``accepts`` (query strings, forms).
     """
-    started = perf_counter_ns()
     access_id = new_id()
     request_id = request_id or access_id
+    case = _Case(access_id, request_id, perf_counter_ns())
     refusal: Refusal | None = None
     result: dict[str, Any] | None = None
     run: Run | None = None
@@ -84,9 +93,7 @@ async def govern(
         refusal = Refusal(Code.EXECUTION_FAILED, "The machine failed.")
     steps = dumps(run.asked).decode() if run is not None and run.asked else ""
     try:
-        await record(
-            _access(door, caller, access_id, request_id, started, value, result, refusal, steps)
-        )
+        await record(_access(door, caller, case, value, result, refusal, steps))
     except Refusal as unavailable:
         return Answer(request_id, None, unavailable)
     return Answer(request_id, result, refusal)
@@ -107,11 +114,9 @@ async def note(
     """
     access_id = new_id()
     request_id = request_id or access_id
-    access = _access(
-        door, caller, access_id, request_id, perf_counter_ns(), raw, None, refusal, "", event
-    )
+    case = _Case(access_id, request_id, perf_counter_ns(), event)
     try:
-        await record(access)
+        await record(_access(door, caller, case, raw, None, refusal, ""))
     except Refusal as unavailable:
         return Answer(request_id, None, unavailable)
     return Answer(request_id, None, refusal)
@@ -121,7 +126,8 @@ def note_soon(door: Door, caller: Caller, event: str, started: int, facts: dict[
     """Record what nobody waits for: a disconnect. ``started``: of ``perf_counter_ns``."""
     access_id = new_id()
     text = dumps(facts).decode()
-    record_soon(_access(door, caller, access_id, access_id, started, "", None, None, text, event))
+    case = _Case(access_id, access_id, started, event)
+    record_soon(_access(door, caller, case, "", None, None, text))
 
 
 def _admit(door: Door, principal: Principal) -> None:
@@ -156,22 +162,19 @@ async def _execute(door: Door, run: Run) -> Any:
 def _access(
     door: Door,
     caller: Caller,
-    access_id: str,
-    request_id: str,
-    started: int,
+    case: _Case,
     given: Any,
     result: dict[str, Any] | None,
     refusal: Refusal | None,
     steps: str,
-    event: str = "message",
 ) -> Access:
     compiled = door.machine.compiled
     code = None if refusal is None else refusal.code
     principal = caller.principal
     return Access(
-        access_id,
+        case.id,
         datetime.now(UTC),
-        event,
+        case.event,
         door.kind,
         door.label,
         door.path,
@@ -180,10 +183,10 @@ def _access(
         principal.name,
         principal.credential.label,
         caller.client,
-        request_id,
+        case.request_id,
         outcome_of(code),
         "" if code is None else code.value,
-        (perf_counter_ns() - started) // 1000,
+        (perf_counter_ns() - case.started) // 1000,
         None,  # cost
         describe(given, compiled.accepts.secret_paths) if given != "" else "",
         "" if result is None else describe(result, compiled.responds.secret_paths),

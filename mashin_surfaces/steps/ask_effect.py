@@ -8,7 +8,7 @@ from typing import Any
 from ..exceptions import Code, Refusal
 from ..machines.definition import AskEffect
 from ..machines.expressions import parse_expression
-from ..machines.schemas import Schema
+from ..machines.schemas import NotJsonError, Schema, json_ready
 from .effects import Effect, registry
 from .evaluation import compile_node
 from .run import Run
@@ -37,7 +37,7 @@ def compile_ask_effect(step: AskEffect) -> Callable[[Run], Awaitable[Any]]:
             )
         values = {key: run.evaluate(name, expression) for key, expression in inputs.items()}
         output = await call(name, effect, effect.check(values))
-        return output if returns is None else promised(name, returns, output)
+        return plain(name, output) if returns is None else promised(name, returns, output)
 
     return ask
 
@@ -59,6 +59,16 @@ async def call(step: str, effect: Effect, arguments: dict[str, Any]) -> Any:
     raise Refusal(
         Code.EXECUTION_FAILED, f'not supported yet: "{effect.name}" yields (step "{step}").'
     )
+
+
+def plain(step: str, output: Any) -> Any:
+    """The output as JSON has it; raises ``Refusal`` when it has no place there."""
+    try:
+        return json_ready(output)
+    except NotJsonError as error:
+        raise Refusal(
+            Code.EXECUTION_FAILED, f'The step "{step}" got something that is no JSON: {error}'
+        ) from error
 
 
 def promised(step: str, returns: Schema, output: Any) -> dict[str, Any]:

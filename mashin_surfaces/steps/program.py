@@ -24,6 +24,7 @@ from .ask_effect import compile_ask_effect
 from .ask_model import compile_ask_model
 from .compute import compile_compute
 from .evaluation import Scope, compile_node
+from .evaluation.values import is_true
 from .run import Run
 
 #: A compiled step, branch or step list: of the run, giving its output, or an awaitable of it.
@@ -99,7 +100,7 @@ def _compile_decide(step: Decide) -> Block:
 
     def chosen(run: Run) -> Block | None:
         for when, block in branches:
-            if when is None or _is_true(run.evaluate(name, when)):
+            if when is None or is_true(run.evaluate(name, when)):
                 return block
         return None
 
@@ -124,11 +125,6 @@ def _compile_decide(step: Decide) -> Block:
 def _value(name: str, expression: str) -> Block:
     compiled: Callable[[Scope], Any] = compile_node(parse_expression(expression))
     return lambda run: run.evaluate(name, compiled)
-
-
-def _is_true(value: Any) -> bool:
-    """As in expressions: false, null, 0 and "" are not; empty lists and objects are."""
-    return value is not None and (bool(value) or isinstance(value, (list, dict)))
 
 
 _COMPILERS: Mapping[type[Any], Callable[[Any], Block]] = {
