@@ -125,4 +125,7 @@ if __name__ == "__main__":
             f"{sys.version_info[0]}.{sys.version_info[1]}. Install a newer one, then say which: "
             "make PYTHON=python3.12 …"
         )
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("Interrupted; what is missing is installed the next time.")
