@@ -6,6 +6,7 @@ The grammar is built when the first line is read, once in a process.
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Header:
     """A name, then options and single words in the order of the line."""
 
     name: Word
-    parts: tuple[Option | Word, ...]
+    parts: tuple[Option | Word | Quoted, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +192,17 @@ class _Parts(Transformer[Token, Any]):
         text = str(token)
         at = token.start_pos or 0
         is_whole = text.lstrip("-").isdigit()
-        if len(text) > 400 or abs(float(text)) > (MAX_NUMBER if is_whole else 1.7e308):
+        # Digits are counted first: Python refuses to read thousands of them.
+        too_many = is_whole and len(text.lstrip("-").lstrip("0")) > len(str(MAX_NUMBER))
+        if too_many or math.isinf(float(text)) or (is_whole and abs(int(text)) > MAX_NUMBER):
             raise Wrong("This number is too large.", at)
         return Constant(int(text) if is_whole else float(text), at)
 
     def NAME(self, token: Token) -> Word:
         return Word(str(token), token.start_pos or 0)
 
-    WORD = NAME
-    DEFAULT = DESCRIPTION = LABEL = BOUND = PATTERN = FORMAT = CHOICES = RANGE = SECRET = NAME
+    WORD = DOTTED = NAME
+    IS = DEFAULT = DESCRIPTION = LABEL = BOUND = PATTERN = FORMAT = CHOICES = RANGE = SECRET = NAME
 
     # constants
 
@@ -282,8 +285,8 @@ class _Parts(Transformer[Token, Any]):
 
     state = field
 
-    def required(self, _: list[Any]) -> Modifier:
-        return Modifier("required", True, 0)
+    def required(self, parts: list[Any]) -> Modifier:
+        return Modifier("required", True, parts[0].at)
 
     def default(self, parts: list[Any]) -> Modifier:
         return Modifier("default", _value_of(parts[1]), parts[0].at)
@@ -318,6 +321,9 @@ class _Parts(Transformer[Token, Any]):
 
     def word(self, parts: list[Any]) -> Word:
         return cast("Word", parts[0])
+
+    def text(self, parts: list[Any]) -> Quoted:
+        return cast("Quoted", parts[0])
 
     def header(self, parts: list[Any]) -> Header:
         return Header(parts[0], tuple(parts[1:]))
@@ -402,6 +408,7 @@ def _texts(values: tuple[Any, ...], at: int) -> tuple[str, ...]:
 _EXPECTED: Final = {
     "NAME": "a name",
     "WORD": "a name",
+    "DOTTED": "a name",
     "STRING": "a text in quotes",
     "NUMBER": "a number",
     "_LPAR": '"("', "LPAR": '"("', "RPAR": '")"',

@@ -26,7 +26,7 @@ NEEDS_INDENTATION: Final = (
 )
 
 _NAME: Final = r"[^\W\d]\w*"
-_KEY: Final = re.compile(rf"{_NAME}(?:\.{_NAME})*[ \t]*:")
+_KEY: Final = re.compile(rf"{_NAME}(?:\.{_NAME})*[ \t]*:(?![\w*:])")
 _FIELD: Final = re.compile(rf"{_NAME}\s+as\b")
 
 

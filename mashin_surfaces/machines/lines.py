@@ -25,7 +25,7 @@ SECTIONS: Final = (
 
 _OPENS: Final = {"(": ")", "[": "]", "{": "}"}
 _SIGN: Final = re.compile(r"[\"'()\[\]{}\n]")
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufeff]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufdd0-\ufdd2\ufeff]")
 _LINE_START: Final = re.compile(r"^([ \t]*)(?=[^ \t\n])", re.MULTILINE)
 _CLOSER: Final = re.compile(r"[)\]}]")
 SECTION_START: Final = re.compile(

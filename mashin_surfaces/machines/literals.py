@@ -16,7 +16,7 @@ _ESCAPES: Final = {
     '"': '"', "'": "'", "\\": "\\", "/": "/", "$": "$",
 }  # fmt: skip
 _WRITTEN: Final = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
-_NEEDS_ESCAPE: Final = re.compile(r'["\\\x00-\x1f\x7f\u2028\u2029\ufeff]|\$(?=\{)')
+_NEEDS_ESCAPE: Final = re.compile(r'["\\\x00-\x1f\x7f\u2028\u2029\ufdd0-\ufdd2\ufeff]|\$(?=\{)')
 _SPECIAL: Final = re.compile(r"\\|\$\{")
 _UNICODE: Final = re.compile(r"u([0-9A-Fa-f]{4})")
 

@@ -83,7 +83,7 @@ def _unread(reader: Reader, sections: list[Line]) -> frozenset[str]:
         (reader.source.place(line.start)[0], first_words(line, SECTIONS)) for line in sections
     ]
     places.sort(key=lambda place: place[0])
-    ends = [*(place[0] for place in places[1:]), 1 << 60]
+    ends = [*(place[0] for place in places), 1 << 60][1:]
     return frozenset(
         name
         for (first, name), end in zip(places, ends, strict=True)

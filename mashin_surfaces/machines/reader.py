@@ -23,6 +23,7 @@ from .validation import problems_of
 PartType = TypeVar("PartType", bound=Part)
 
 _KEY: Final = re.compile(r"[^\W\d]\w*(?:\.\w+)*(?=\s*:)")
+_COMMENT_LINE: Final = re.compile(r"\n(?:[ \t]*\n)*([ ]*)//")
 _COLON: Final = re.compile(r"\s*:\s*")
 
 
@@ -264,10 +265,9 @@ class Reader:
         start = line.start + at
         if not line.children and "\n" not in first:
             return Captured(first, (self.source.place(start),))
-        if not first.strip():
-            first_child = line.children[0].start if line.children else start
-            start = self.source.text.rfind("\n", 0, first_child) + 1 if line.children else start
-        raw = self.source.text[start : line.last].split("\n")
+        if not first.strip() and line.children:
+            start = self.source.text.index("\n", line.end) + 1
+        raw = self.source.text[start : self._end_of_block(line)].split("\n")
         row, column = self.source.place(start)
         shifts = [column - 1]
         if first.strip() and not first.startswith("\n"):
@@ -283,6 +283,20 @@ class Reader:
         while len(raw) > 1 and not raw[0].strip():
             del raw[0], places[0]
         return Captured(on_lines("\n".join(raw)), tuple(places))
+
+    def _end_of_block(self, line: Line) -> int:
+        """Where a block ends with the comments in and behind it, if they stand as deep."""
+        text, clean = self.source.text, self.source.clean
+        end = line.last
+        while True:
+            stop = text.find("\n", end)
+            stop = len(text) if stop < 0 else stop
+            if clean[end:stop].strip():
+                return end  # something else goes on behind it, on its line
+            following = _COMMENT_LINE.match(text, stop)
+            if not line.children or not following or len(following[1]) <= line.indent:
+                return stop
+            end = following.end()
 
     def expression(
         self,

@@ -45,9 +45,12 @@ from .quantities import format_duration
 
 _NAME: Final = re.compile(r"[^\W\d]\w*", re.ASCII)
 _DOTTED: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*", re.ASCII)
+_NEED: Final = re.compile(r"[A-Za-z_][\w.*/]*", re.ASCII)
 _CAPABILITY: Final = re.compile(r"[A-Za-z_*][\w.*/-]*", re.ASCII)
 _SCOPE: Final = re.compile(r"[A-Za-z_*@][\w.*:/@-]*", re.ASCII)
 _CONSTANTS: Final = frozenset({"true", "false", "null", "nil"})
+#: Words that begin a block wherever they stand on a line.
+_BLOCK_WORDS: Final = frozenset({"returns", "schema", "assuming", "with"})
 
 #: A line and how deep it stands.
 Lines = Iterator[tuple[int, str]]
@@ -327,7 +330,9 @@ def _ask_machine(step: AskMachine) -> Written:
 
 
 def _action(step: Action) -> Written:
-    return f"action {step.name} {step.type}", [*_inputs(step.inputs), *_results(step)]
+    is_plain = _NAME.fullmatch(step.type) and step.type not in _BLOCK_WORDS
+    kind = f" {step.type}" if is_plain else f", {write_text(step.type)}"
+    return f"action {step.name}{kind}", [*_inputs(step.inputs), *_results(step)]
 
 
 def _compute(step: Compute) -> Written:
@@ -355,7 +360,7 @@ def _retry(step: Retry) -> Written:
 
 def _flow_call(verb: str) -> Callable[[Any], Written]:
     def write(step: RunFlow | GotoFlow) -> Written:
-        name = "" if step.name == step.flow else f", name: {step.name}"
+        name = "" if step.name == step.flow else f", name: {_word(step.name)}"
         return f"{verb} flow({step.flow}){name}", ()
 
     return write
@@ -451,7 +456,7 @@ def _tools(tools: Iterable[Tool]) -> Lines:
         elif "trigger" in tool.model_fields_set:
             line += f", trigger: {tool.trigger}"
         if tool.needs:
-            line += f", needs: {', '.join(_word(name) for name in tool.needs)}"
+            line += f", needs: {', '.join(_word(name, _NEED) for name in tool.needs)}"
         yield 0, line
 
 

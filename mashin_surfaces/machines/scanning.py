@@ -12,6 +12,7 @@ MAX_DEPTH: Final = 64  # of brackets and of ``${…}`` in one another
 
 _IN_TEXT: Final = {'"': re.compile(r'[^"\\$\n]+'), "'": re.compile(r"[^'\\$\n]+")}
 _IN_HOLE: Final = re.compile(r"[^\"'{}]+")
+_BRACKET: Final = re.compile(r"[\"'()\[\]{}]")
 _INTERESTING: Final = re.compile(r"[\"'/]")
 _FOLD: Final = re.compile(r"[ \t]*\n\s*")
 _TABS: Final = re.compile(r"^[ \t]+")
@@ -97,15 +98,45 @@ def without_comments(text: str) -> str:
 
 def on_lines(text: str) -> str:
     """Expression text as it is kept: no blanks at line ends, no common indentation, no empty
-    lines around it."""
+    lines around it; on one line, without comments."""
+    if "\n" not in text and "\r" not in text:
+        return without_comments(text).strip(_BLANKS)
     lines = [line.rstrip(_BLANKS) for line in one_line_end(text).split("\n")]
     while lines and not lines[0]:
         del lines[0]
     while lines and not lines[-1]:
         del lines[-1]
     lines = [_TABS.sub(lambda match: match.group().expandtabs(4), line) for line in lines]
+    if len(lines) == 1:
+        return without_comments(lines[0]).strip(_BLANKS)
+    lines = _deeper_in_brackets(lines)
     margin = min((len(line) - len(line.lstrip(" ")) for line in lines if line), default=0)
     return "\n".join(line[margin:] for line in lines)
+
+
+def _deeper_in_brackets(lines: list[str]) -> list[str]:
+    """The lines, each in an open bracket deeper than the line that it goes on with."""
+    clean = without_comments("\n".join(lines))
+    result: list[str] = []
+    start = position = depth = base = 0
+    for line in lines:
+        end = start + len(line)
+        text = clean[start:end]
+        indent = len(text) - len(text.lstrip(" "))
+        if not depth:
+            base = indent
+        elif indent <= base and text.strip() and text[indent] not in ")]}":
+            line = " " * (base + 2) + line[indent:]  # noqa: PLW2901
+        result.append(line)
+        position = max(position, start)
+        while (match := _BRACKET.search(clean, position)) and match.start() < end:
+            sign, position = match.group(), match.end()
+            if sign in "\"'":
+                position = text_end(clean, match.start()) or end
+            else:
+                depth = max(0, depth + (1 if sign in "([{" else -1))
+        start = end + 1
+    return result
 
 
 def on_one_line(text: str) -> str:

@@ -15,7 +15,7 @@ from .definition import (
     Test,
     Tool,
 )
-from .grammar import Constant, Header, Option, Word, similar
+from .grammar import Constant, Header, Option, Quoted, Word, similar
 from .lines import Line
 from .problems import Path
 from .quantities import parse_duration
@@ -246,11 +246,12 @@ def _read_tool(reader: Reader, line: Line, header: Header, path: Path) -> Tool |
     values: dict[str, Any] = {"name": header.name.text}
     needs: list[str] | None = None
     for part in header.parts:
-        if isinstance(part, Word):
-            if needs is None:
+        if isinstance(part, Word | Quoted):
+            text = part.text if isinstance(part, Word) else reader.text_of(part, line)
+            if needs is None or text is None:
                 reader.unexpected(line, "from, trigger or needs", at=part.at)
                 return None
-            needs.append(part.text)
+            needs.append(text)
             continue
         key, at = part.key.text, part.value.at
         text = _text_of_option(reader, line, part)

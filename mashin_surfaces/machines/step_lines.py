@@ -29,7 +29,7 @@ from .definition import (
     WaitFor,
 )
 from .expressions import parse_body
-from .grammar import Constant, FieldLine, Header, Option, Word, similar
+from .grammar import Constant, FieldLine, Header, Option, Quoted, Word, similar
 from .lines import Line
 from .problems import Path
 from .reader import Reader
@@ -46,6 +46,7 @@ _STEP: Final = re.compile(
 _COMPUTE: Final = re.compile(
     r"([^\W\d]\w*)(?:\s*,\s*(after)\s*:\s*([^\W\d]\w*(?:\s*,\s*[^\W\d]\w*)*))?(?![\w.(\[])\s*"
 )
+_BARE: Final = re.compile(r"[^\W\d]\w*")
 _FLOW_CALL: Final = re.compile(r"flow\s*\(\s*:?\s*([^\W\d]\w*)\s*\)\s*")
 _PARTS: Final = ("on failure", "flows", "state")
 _WITH: Final = ("role", "task", "tools", "temperature", "max_tokens")
@@ -136,6 +137,13 @@ def _head(
     reader.mark((*path, "name"), line.start + at + header.name.at)
     after: list[str] | None = None
     for part in header.parts:
+        if isinstance(part, Quoted):
+            text = reader.text_of(part, line, at)
+            if text is None or len(head.words) >= words:
+                reader.unexpected(line, '"key: value" or the end of the line', at=at + part.at)
+                return None
+            head.words.append(Word(text, part.at))
+            continue
         if isinstance(part, Word):
             if after is not None:
                 after.append(part.text)
@@ -150,10 +158,12 @@ def _head(
                 )
                 return None
         elif part.key.text == "after":
-            if not isinstance(part.value, Word):
+            # A step may be called "true".
+            name = _BARE.match(line.text, at + part.value.at)
+            if name is None:
                 reader.unexpected(line, "names of steps, or none", at=at + part.value.at)
                 return None
-            after = [part.value.text]
+            after = [name.group()]
             reader.mark((*path, "after"), line.start + at + part.key.at)
         elif part.key.text in head.options or part.key.text not in known:
             takes = ", ".join((*known, "after"))
