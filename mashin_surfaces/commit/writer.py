@@ -16,6 +16,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future as ThreadFuture
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
@@ -31,6 +33,8 @@ Item_contra = TypeVar("Item_contra", contravariant=True)
 
 #: Items of one transaction; the rest waits for the next.
 MOST_IN_A_BATCH = 2_000
+#: Seconds between looks whether someone waits too long for a database that hangs.
+LOOK = 0.5
 #: Seconds that the process's end waits for what nobody waits for.
 FLUSH_TIMEOUT = 10.0
 
@@ -74,11 +78,16 @@ class GroupCommit:
         self._rousing = threading.Lock()
         self._most_waiting = settings.LEDGER.QUEUE
         self._patience = settings.LEDGER.WAIT
+        self._writing: list[_Work] = []
         self.is_closed = False
+        self._end = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"mashin-commit-{alias}", daemon=True
         )
         self._thread.start()
+        threading.Thread(
+            target=self._oversee, name=f"mashin-commit-{alias}-patience", daemon=True
+        ).start()
 
     # -- those who wait -------------------------------------------------------------------------
 
@@ -90,8 +99,6 @@ class GroupCommit:
             await self._wait_at_the_door(work)
         self._enqueue(work)
         await waiter
-        if work.error is not None:
-            raise work.error
 
     async def run(self, unit: Callable[[BaseDatabaseWrapper], T]) -> T:
         """``unit(connection)`` in a savepoint; its result once committed.
@@ -103,8 +110,6 @@ class GroupCommit:
         await self._wait_at_the_door(work)
         self._enqueue(work)
         await waiter
-        if work.error is not None:
-            raise work.error
         result: T = work.result
         return result
 
@@ -133,8 +138,6 @@ class GroupCommit:
     def _wait_now(self, work: _Work) -> None:
         self._enqueue(work)
         work.waiter.result()
-        if work.error is not None:
-            raise work.error
 
     def _enqueue(self, work: _Work) -> None:
         self._queue.append(work)
@@ -163,12 +166,14 @@ class GroupCommit:
                 self._wake.acquire()
                 continue
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_IN_A_BATCH))]
+            self._writing = batch
             try:
                 self._write(self._in_time(batch))
             except Exception as error:
                 logger.exception("The writer failed and goes on.")
                 _fail(batch, CommitFailed(str(error)))
-            _resolve(batch)
+            self._writing = []
+            _resolve([(work.waiter, work.error) for work in batch])
 
     def _in_time(self, batch: list[_Work]) -> list[_Work]:
         """The works that did not wait too long; the others fail."""
@@ -221,6 +226,29 @@ class GroupCommit:
         except Exception as error:
             work.error = error
 
+    # -- the other thread -----------------------------------------------------------------------
+
+    def _oversee(self) -> None:
+        """A database may hang, and the writer with it; nobody else shall wait for that.
+
+        Whether the batch in hand will be committed, nobody can say; what is in the queue by then
+        is late and will not be written.
+        """
+        while not self._end.wait(LOOK):
+            late = monotonic() - self._patience
+            batch = self._writing
+            if not batch or batch[0].since > late:
+                continue
+            error = CommitFailed("The database does not answer.")
+            overdue = [
+                (work.waiter, error)
+                for work in (*batch, *self._queue.copy())
+                if work.since < late and work.waiter is not None and not work.waiter.done()
+            ]
+            if overdue:
+                logger.error("The database hangs: %d works wait in vain.", len(overdue))
+                _resolve(overdue)
+
     # -- its end --------------------------------------------------------------------------------
 
     def close(self, timeout: float = FLUSH_TIMEOUT) -> None:
@@ -228,6 +256,7 @@ class GroupCommit:
         self.is_closed = True
         self._rouse()
         self._thread.join(timeout)
+        self._end.set()
 
 
 def _by_sink(batch: Iterable[_Work]) -> list[tuple[Sink[Any] | None, list[_Work]]]:
@@ -251,25 +280,33 @@ def _fail(batch: list[_Work], error: Exception) -> None:
             work.result = None
 
 
-def _resolve(batch: list[_Work]) -> None:
-    """Wake the waiters: one call into each loop for all of them."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    for work in batch:
-        if isinstance(work.waiter, ThreadFuture):
-            work.waiter.set_result(None)
-        elif work.waiter is not None:
-            by_loop.setdefault(work.waiter.get_loop(), []).append(work.waiter)
-    for loop, futures in by_loop.items():
+def _resolve(told: Iterable[tuple[Any, BaseException | None]]) -> None:
+    """Wake the waiters: one call into each loop for all of them. Who was told before, was told."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Any, BaseException | None]]] = {}
+    for waiter, error in told:
+        if isinstance(waiter, ThreadFuture):
+            with suppress(InvalidStateError):
+                _tell(waiter, error)
+        elif waiter is not None:
+            by_loop.setdefault(waiter.get_loop(), []).append((waiter, error))
+    for loop, waiters in by_loop.items():
         try:
-            loop.call_soon_threadsafe(_wake_all, futures)
+            loop.call_soon_threadsafe(_wake_all, waiters)
         except RuntimeError:  # the loop is closed: nobody waits there any more
             continue
 
 
-def _wake_all(futures: list[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
+def _wake_all(told: list[tuple[Any, BaseException | None]]) -> None:
+    for waiter, error in told:
+        if not waiter.done():
+            _tell(waiter, error)
+
+
+def _tell(waiter: Any, error: BaseException | None) -> None:
+    if error is None:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(error)
 
 
 _writers: dict[str, GroupCommit] = {}

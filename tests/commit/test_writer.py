@@ -177,3 +177,22 @@ async def test_several_loops_share_one_writer(group: GroupCommit, numbers: Numbe
 
     await asyncio.gather(*(asyncio.to_thread(elsewhere, base) for base in (0, 50, 100)))
     assert sorted(await seen()) == list(range(150))
+
+
+async def test_a_database_that_hangs_keeps_nobody_waiting(numbers: Numbers, settings: Any) -> None:
+    settings.MASHIN_SURFACES = {"LEDGER": {"WAIT": 0.1}}
+    group = GroupCommit("default")
+    numbers.gate.clear()
+    try:
+        with pytest.raises(CommitFailed, match="does not answer"):
+            await asyncio.wait_for(group.put(numbers, 1), 10)
+        in_queue = asyncio.to_thread(group.put_now, numbers, 2)
+        with pytest.raises(CommitFailed, match="does not answer"):
+            await asyncio.wait_for(in_queue, 10)
+        numbers.gate.set()
+        await group.put(numbers, 3)
+    finally:
+        numbers.gate.set()
+        group.close()
+    # The first was on its way when its caller was told; the second was late and is not written.
+    assert await seen() == [1, 3]
