@@ -59,9 +59,10 @@ def project(cluster: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield project
 
 
-@pytest.fixture
-def on_sqlite(tmp_path: Path) -> Iterator[LiveProject]:
-    with LiveProject(tmp_path, env=ENVIRONMENT, machines=[WIRE / "machines"]) as project:
+@pytest.fixture(scope="module")
+def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveProject]:
+    folder = tmp_path_factory.mktemp("locked")
+    with LiveProject(folder, env=ENVIRONMENT, machines=[WIRE / "machines"]) as project:
         yield project
 
 
