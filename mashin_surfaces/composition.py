@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from .commit import close_writers
 from .identity import cache, revocation
+from .identity import threads as identity_threads
 from .ledger.record import check_writer
 from .machines.watch import bump_if_migrated, watcher
 from .server.health import CHECKS
 from .steps.effects import registry as effects
+from .steps.threads import effect_threads
 from .surfaces.recheck import recheck_connections
 
 CREDENTIALS = "credentials"
+
+
+def end_threads() -> None:
+    """End every thread of ours with its connections, written what waits; they start again.
+
+    For who drops the database afterwards.
+    """
+    watcher.stop()
+    close_writers()
+    identity_threads.close()
+    effect_threads.close()
 
 
 def connect() -> None:

@@ -1,15 +1,19 @@
-"""``python -m tests``: the fast tests on all cores, then the slow ones one by one, and the sum.
+"""``python -m tests``: the fast tests on all cores, the slow ones one by one, those that
+need a database once more on PostgreSQL, and the sum.
 
 Arguments go to pytest, both times.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
+
+from tests.servers import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOW = "slow or browser or chaos"
@@ -17,13 +21,22 @@ PARTS = {
     "fast": ["-m", f"not ({SLOW})", "-n", "auto", "--dist", "worksteal"],
     "slow": ["-m", SLOW],
 }
+#: What talks to the database is played once more against a real PostgreSQL.
+ON_POSTGRES = ["admin", "commit", "identity", "ledger", "surfaces", "machines/test_store.py"]
 #: pytest's exit code when there was nothing to run.
 NO_TESTS = 5
 
 
-def play(part: list[str], extra: list[str], report: Path) -> int:
+def play(part: list[str], extra: list[str], report: Path, database_url: str = "") -> int:
     command = [sys.executable, "-m", "pytest", *part, f"--junit-xml={report}", *extra]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    env = {**os.environ, "DATABASE_URL": database_url} if database_url else None
+    return subprocess.run(command, cwd=ROOT, check=False, env=env).returncode
+
+
+def play_on_postgres(extra: list[str], report: Path) -> int:
+    folders = [f"tests/{name}" for name in ON_POSTGRES if (ROOT / "tests" / name).exists()]
+    with postgres() as cluster:
+        return play([*PARTS["fast"], *folders], extra, report, cluster.url)
 
 
 def count(report: Path) -> tuple[int, int, int]:
@@ -48,6 +61,10 @@ def main() -> int:
             report = Path(folder) / f"{name}.xml"
             codes.append(play(part, extra, report))
             counts.append(count(report))
+        print("--- the fast tests that need a database, on PostgreSQL", flush=True)
+        report = Path(folder) / "postgres.xml"
+        codes.append(play_on_postgres(extra, report))
+        counts.append(count(report))
     passed, failed, skipped = (sum(numbers) for numbers in zip(*counts, strict=True))
     print(f"All tests: {passed} passed, {failed} failed, {skipped} skipped")
     wrong = [code for code in codes if code not in (0, NO_TESTS)]

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection, connections, transaction
 
 from ..conf import settings
 from ..exceptions import Refusal
@@ -28,6 +28,8 @@ class Watcher:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._process: int | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = False
 
     def on_change(self, epoch: str, callback: Callable[[], object]) -> None:
         """Call ``callback`` on the watcher's thread whenever ``epoch`` moved."""
@@ -38,8 +40,18 @@ class Watcher:
         with self._lock:
             if self._process == os.getpid():
                 return
-            self._process = os.getpid()
-            threading.Thread(target=self._run, name="mashin-watch", daemon=True).start()
+            self._process, self._stopping = os.getpid(), False
+            self._thread = threading.Thread(target=self._run, name="mashin-watch", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and its connection; ``start`` begins anew."""
+        with self._lock:
+            if self._thread is not None and self._process == os.getpid():
+                self._stopping = True
+                self._wake.set()
+                self._thread.join()
+            self._process = self._thread = None
 
     def look(self) -> None:
         """Look now; raises ``DatabaseError`` when the database can't be read."""
@@ -56,7 +68,7 @@ class Watcher:
 
     def _run(self) -> None:
         failing = False
-        while True:
+        while not self._stopping:
             self._wake.wait(settings.WATCH_INTERVAL)
             self._wake.clear()
             try:
@@ -69,6 +81,7 @@ class Watcher:
                 failing = True
             except Exception:
                 logger.exception("The watcher failed and goes on.")
+        connections.close_all()
 
 
 watcher = Watcher()

@@ -12,7 +12,7 @@ from ..machines.schemas import NotJsonError, Schema, json_ready
 from .effects import Effect, registry
 from .evaluation import compile_node
 from .run import Run
-from .threads import run_in_thread
+from .threads import effect_threads
 
 
 def compile_ask_effect(step: AskEffect) -> Callable[[Run], Awaitable[Any]]:
@@ -48,7 +48,7 @@ async def call(step: str, effect: Effect, arguments: dict[str, Any]) -> Any:
         if effect.kind == "async":
             return await effect.function(**arguments)
         if effect.kind == "sync":
-            return await run_in_thread(effect.function, arguments)
+            return await effect_threads.run(effect.function, **arguments)
     except Refusal:
         raise
     except Exception as error:

@@ -10,18 +10,11 @@ from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from mashin_surfaces.identity import cache, jwt, threads
+from mashin_surfaces.identity import cache, jwt
 from mashin_surfaces.identity.presented import Presented
 from mashin_surfaces.identity.scopes import Scopes
 
 ORIGIN = "http://testserver"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _threads_end(django_db_setup: None) -> Iterator[None]:
-    """Before the database is dropped."""
-    yield
-    threads.close()
 
 
 @pytest.fixture(autouse=True)
