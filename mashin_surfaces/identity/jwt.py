@@ -64,7 +64,7 @@ def verify(token: str) -> Claims:
     """The token's claims; ``Refusal(unauthenticated)`` for every token that is not good."""
     if len(token) > MOST_CHARACTERS:
         raise _refusal(f"The token is longer than {MOST_CHARACTERS:,} characters.")
-    if token.count(".") != 2:  # noqa: PLR2004  RFC 7515, 3.1: header, payload, signature
+    if token.count(".") != 2:
         raise _refusal("The token is no JWT: it has not three parts.")
     try:
         header = jwt.get_unverified_header(token)
@@ -233,7 +233,7 @@ def _claims(payload: dict[str, Any], token: str) -> Claims:
     except OverflowError:
         raise _refusal('The token\'s "exp" is out of range.') from None
     jti = payload.get("jti")
-    if not (isinstance(jti, str) and 0 < len(jti) <= 64 and jti.isprintable()):  # noqa: PLR2004  the ledger's column holds it
+    if not (isinstance(jti, str) and 0 < len(jti) <= 64 and jti.isprintable()):
         jti = hashlib.sha256(token.encode()).hexdigest()[:16]
     return Claims(sub, _scopes(payload), expires_at, jti, payload.get(SUBJECT_KIND) == USER)
 

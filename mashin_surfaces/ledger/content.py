@@ -28,7 +28,9 @@ def describe(value: Any, secret_paths: Collection[str] = ()) -> str:
     if isinstance(value, str):
         value = value.encode("utf-8", "replace")
     if isinstance(value, bytes):  # a broken frame: nobody can say where its secrets are
-        return digest(value) if mode == "digest" or secret_paths else clean(value.decode("utf-8", "replace"))
+        if mode == "digest" or secret_paths:
+            return digest(value)
+        return clean(value.decode("utf-8", "replace"))
     if mode == "full":
         for path in secret_paths:
             value = _without(value, path.split("/")[1:])

@@ -153,9 +153,7 @@ class Registry:
             if known and (known.kind, known.machine, known.options) == (row.kind, machine, options):
                 found[address] = known
             else:
-                found[address] = CompiledSurface(
-                    row.kind, row.protocol, row.path, machine, options
-                )
+                found[address] = CompiledSurface(row.kind, row.protocol, row.path, machine, options)
         return found
 
 

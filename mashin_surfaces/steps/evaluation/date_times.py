@@ -113,7 +113,7 @@ class _Directives:
             "A": day,
             "b": month[:3],
             "B": month,
-            "p": "AM" if moment.hour < 12 else "PM",  # noqa: PLR2004 - noon
+            "p": "AM" if moment.hour < 12 else "PM",
             "Z": "UTC",
             "%": "%",
         }

@@ -94,7 +94,7 @@ def _reduce(scope: Scope, items: list[Any], function: Any, start: Any = _MISSING
         if not items:
             raise EvaluationError("reduce of an empty list needs a value to start with.")
         start = next(numbered)[1]
-    if wanted.arity == 3:  # noqa: PLR2004 - the result so far, the item, its index
+    if wanted.arity == 3:
         return fold(lambda result, pair: wanted.apply(result, pair[1], pair[0]), numbered, start)
     apply = wanted.taking(2)
     return fold(lambda result, pair: apply(result, pair[1]), numbered, start)

@@ -99,7 +99,7 @@ def _from_entries(scope: Scope, pairs: Any) -> dict[str, Any]:
     scope.grow(len(pairs) * ENTRY_SIZE)
     made = {}
     for pair in pairs:
-        if type(pair) is not list or len(pair) != 2:  # noqa: PLR2004 - a pair
+        if type(pair) is not list or len(pair) != 2:
             raise EvaluationError(f"{who} needs a list of [key, value] pairs.")
         made[key_text(pair[0])] = pair[1]
     return made

@@ -45,7 +45,7 @@ class Scope:
         "steps",
     )
 
-    def __init__(  # noqa: PLR0913 - one value per name of the language
+    def __init__(
         self,
         input: dict[str, Any] | None = None,
         *,
@@ -119,4 +119,4 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def quote(name: str) -> str:
     """A name as messages show it: not longer than a line."""
-    return f'"{name[:60]}…"' if len(name) > 60 else f'"{name}"'  # noqa: PLR2004 - a line's room
+    return f'"{name[:60]}…"' if len(name) > 60 else f'"{name}"'
