@@ -14,6 +14,7 @@ from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -32,6 +33,8 @@ else:
     AccessPaginator, BaseAdmin = Paginator, admin.ModelAdmin
 
 _LOOKS: Final = {"allowed": "good", "refused": "warn", "failed": "bad"}
+#: The class of a fieldset whose fields stand side by side, each below its label.
+COMPACT: Final = ("mashin-compact",)
 _LARGE: Final = ("input", "output", "steps", "hash", "prev_hash")
 
 
@@ -65,13 +68,12 @@ class AccessList(ChangeList):
 
 class SurfaceAccessAdmin(BaseAdmin):
     list_display = (
-        "at", "outcome_badge", "code", "event", "surface", "machine", "principal", "duration",
-        "client",
+        "moment", "verdict", "surface", "machine", "principal", "duration", "client",
     )  # fmt: skip
     list_filter = (
         DayFilter, "outcome", MachineFilter, SurfaceFilter, PrincipalFilter, "event",
     )  # fmt: skip
-    sortable_by = ("at",)
+    sortable_by = ("moment",)
     search_fields = ("request_id", "principal")
     search_help_text = gettext_lazy("A whole request id, or the whole name of a principal.")
     show_full_result_count = False
@@ -79,14 +81,20 @@ class SurfaceAccessAdmin(BaseAdmin):
     paginator = CappedPaginator
     actions = None
     fieldsets = (
-        (None, {"fields": (("at", "event"), ("outcome_badge", "code"), ("duration", "cost"))}),
+        (
+            None,
+            {
+                "fields": (("moment", "event", "verdict", "duration", "cost"),),
+                "classes": COMPACT,
+            },
+        ),
         (
             gettext_lazy("Where"),
-            {"fields": (("surface", "path"), ("machine_link", "revision"))},
+            {"fields": (("surface", "path", "machine_link", "revision"),), "classes": COMPACT},
         ),
         (
             gettext_lazy("Who"),
-            {"fields": (("principal", "credential"), ("client", "request_id"))},
+            {"fields": (("principal", "credential", "client", "request_id"),), "classes": COMPACT},
         ),
         (
             gettext_lazy("What"),
@@ -95,7 +103,8 @@ class SurfaceAccessAdmin(BaseAdmin):
         (
             gettext_lazy("Place in the chain"),
             {
-                "fields": (("lane", "seq"), "prev_hash", "hash", "holds"),
+                "fields": (("lane", "seq", "holds"), "prev_hash", "hash"),
+                "classes": COMPACT,
                 "description": gettext_lazy(
                     "Each row of a lane carries the hash of the row before it. "
                     "<code>manage.py verify_ledger</code> checks all lanes from their beginning."
@@ -138,9 +147,21 @@ class SurfaceAccessAdmin(BaseAdmin):
             wanted |= Q(pk=UUID(term))
         return queryset.filter(wanted), False
 
+    @admin.display(description=gettext_lazy("at"), ordering="id")
+    def moment(self, access: SurfaceAccess) -> SafeString:
+        """To the second, which the usual format leaves out. The order is that of the ids."""
+        at = timezone.localtime(access.at)
+        return format_html(
+            '<time class="mashin-moment" datetime="{}">{}</time>',
+            at.isoformat(),
+            f"{at:%Y-%m-%d %H:%M:%S}",
+        )
+
     @admin.display(description=gettext_lazy("outcome"))
-    def outcome_badge(self, access: SurfaceAccess) -> SafeString:
-        return badge(_LOOKS.get(access.outcome, "quiet"), access.get_outcome_display())
+    def verdict(self, access: SurfaceAccess) -> SafeString:
+        """The outcome, and the code that says why."""
+        outcome = badge(_LOOKS.get(access.outcome, "quiet"), access.get_outcome_display())
+        return format_html("{} {}", outcome, access.code)
 
     @admin.display(description=gettext_lazy("duration"))
     def duration(self, access: SurfaceAccess) -> str:

@@ -62,7 +62,7 @@ class ApiKeyForm(BaseForm):
         widget=forms.Textarea({"rows": 4, "class": "mashin-scopes", "spellcheck": "false"}),
         help_text=gettext_lazy(
             "One a line, or separated by commas: machines:run:greeter, machines:run, reports:*. "
-            "Without any the key is good only where no scope is wanted."
+            "A key without scopes opens nothing."
         ),
     )
 
@@ -133,8 +133,7 @@ class ApiKeyAdmin(BaseAdmin):
     form = ApiKeyForm
     change_form_template = "admin/mashin_surfaces/apikey/change_form.html"
     list_display = (
-        "name", "key_id", "state", "owner", "scope_list", "created_at", "expires_at",
-        "last_used_at",
+        "name", "state", "owner", "scope_list", "expires_at", "last_used_at", "key_id",
     )  # fmt: skip
     list_filter = (StateFilter,)
     list_select_related = ("owner",)

@@ -33,15 +33,32 @@ else:
 QUOTED = 120
 
 
-def examine_source(source: str) -> Parsed:
-    """Read and review a source as it would be saved; raises ``DefinitionError``."""
+def examine_source(source: str, name: str | None = None) -> Parsed:
+    """Read and review a source as it would be saved; raises ``DefinitionError``.
+
+    ``name``: of the machine whose source it is; None for a new one.
+    """
     parsed = examine(source, effects.names(), effects.generators())
-    problems = [
-        problem.at(parsed.source_map) for problem in path_problems(parsed.definition)
-    ]
+    # Under a wrong name, a machine's own paths would be somebody else's.
+    problems = _name_problems(parsed.definition.name, name) or path_problems(parsed.definition)
     if problems:
-        raise DefinitionError(problems)
+        raise DefinitionError([problem.at(parsed.source_map) for problem in problems])
     return parsed
+
+
+def _name_problems(found: str, name: str | None) -> list[Problem]:
+    message = ""
+    if name is None:
+        if Machine.objects.filter(name=found).exists():
+            message = _(
+                'There is a machine "%s" already; change that one, or choose another name.'
+            ) % found
+    elif found != name:
+        message = _(
+            'This is the machine "%(name)s", and the source says "%(other)s". A machine keeps '
+            "its name: add another machine, and delete this one."
+        ) % {"name": name, "other": found}
+    return [Problem(message, ("name",))] if message else []
 
 
 def source_of(row: Machine | MachineRevision) -> str:
@@ -150,7 +167,7 @@ class MachineForm(BaseForm):
         if self.instance.pk and "source" not in self.changed_data:
             return source  # saved as it is before: an override must not wait for a lost effect
         try:
-            self.parsed = examine_source(source)
+            self.parsed = examine_source(source, self.instance.name or None)
         except DefinitionError as error:
             raise ValidationError(
                 [
@@ -158,33 +175,7 @@ class MachineForm(BaseForm):
                     for problem in error.problems
                 ]
             ) from None
-        name = self.parsed.definition.name
-        if self.instance.pk:
-            self._must_keep_name(name, source)
-        elif Machine.objects.filter(name=name).exists():
-            raise self._at_name(
-                _('There is a machine "%s" already; change that one, or choose another name.')
-                % name,
-                source,
-            )
         return source
-
-    def _must_keep_name(self, name: str, source: str) -> None:
-        if name != self.instance.name:
-            raise self._at_name(
-                _(
-                    'This is the machine "%(name)s", and the source says "%(other)s". A machine '
-                    "keeps its name: add another machine, and delete this one."
-                )
-                % {"name": self.instance.name, "other": name},
-                source,
-            )
-
-    def _at_name(self, message: str, source: str) -> ValidationError:
-        problem = Problem(message, ("name",))
-        if self.parsed is not None:
-            problem = problem.at(self.parsed.source_map)
-        return ValidationError(quoted(problem, source), code="name")
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

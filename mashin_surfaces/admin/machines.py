@@ -9,8 +9,11 @@ from django.contrib.admin.views.main import ChangeList
 from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils.html import format_html_join
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -39,7 +42,7 @@ class MachineAdmin(RevisionPages):
     form = MachineForm
     inlines = (SurfaceInline,)
     change_form_template = "admin/mashin_surfaces/machine/change_form.html"
-    list_display = ("name", "title", "doors", "revision", "enabled", "updated_at")
+    list_display = ("name", "title", "doors", "revision", "enabled", "updated")
     list_filter = ("enabled",)
     search_fields = ("name", "title")
     search_help_text = gettext_lazy("Searches names and titles.")
@@ -74,6 +77,15 @@ class MachineAdmin(RevisionPages):
             ),
         ) or SafeString("–")
 
+    @admin.display(description=gettext_lazy("updated"), ordering="updated_at")
+    def updated(self, machine: Machine) -> SafeString:
+        return format_html(
+            '<time datetime="{}" title="{}">{}</time>',
+            machine.updated_at.isoformat(),
+            date_format(timezone.localtime(machine.updated_at), "DATETIME_FORMAT"),
+            _("%s ago") % timesince(machine.updated_at, depth=1),
+        )
+
     @admin.action(description=gettext_lazy("Enable selected machines"), permissions=["change"])
     def enable(self, request: HttpRequest, machines: QuerySet[Machine]) -> None:
         self._set_enabled(request, machines, True)
@@ -103,9 +115,9 @@ class MachineAdmin(RevisionPages):
             return ((None, {"fields": ("source", "enabled")}),)
         may_change = self.has_change_permission(request, obj)
         source = ("source", "begun_at") if may_change else ("source_text",)
-        facts = (("name", "title"), ("revision", "updated_at"), "enabled")
+        facts = (("enabled", "name", "title", "revision", "updated_at"),)
         return (
-            (None, {"fields": facts}),
+            (None, {"fields": facts, "classes": ("mashin-compact",)}),
             (_("Source"), {"fields": source, "classes": ("mashin-wide",)}),
             (_("Definition as JSON"), {"fields": ("definition_json",), "classes": ("collapse",)}),
         )

@@ -104,9 +104,7 @@ class RevisionPages(BaseAdmin):
             raise PermissionDenied
         source = source_of(self._revision(machine, number))
         try:
-            parsed = examine_source(source)
-            if parsed.definition.name != machine.name:
-                raise Http404(_("This revision is of another machine."))
+            parsed = examine_source(source, machine.name)
             stored = save_machine(parsed.definition, source, user=request.user)
         except DefinitionError as error:
             self.message_user(

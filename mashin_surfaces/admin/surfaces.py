@@ -156,18 +156,16 @@ class SurfaceInline(_Shown, BaseInline):
     can_delete = False
     readonly_fields = ("address", "source_options")
     fieldsets = (
-        (None, {"fields": (("enabled", "address"), "source_options")}),
         (
-            gettext_lazy("Overrides"),
+            None,
             {
-                "fields": (
-                    ("auth_override", "scopes_override", "rate_override"),
-                    ("idle_timeout_override", "dialect_override"),
-                ),
-                "description": gettext_lazy(
-                    "Set over what the source says; an empty field leaves it in force."
-                ),
+                "fields": (("enabled", "address", "source_options"),),
+                "classes": ("mashin-compact",),
             },
+        ),
+        (
+            gettext_lazy("Overrides: an empty field leaves the source in force"),
+            {"fields": (OVERRIDES,), "classes": ("mashin-compact",)},
         ),
     )
 
@@ -184,7 +182,7 @@ class SurfaceInline(_Shown, BaseInline):
 class SurfaceAdmin(_Shown, BaseAdmin):
     form = OverridesForm
     list_display = (
-        "address", "kind", "machine_name", "enabled", "state", "auth", "rate", "overridden",
+        "address", "kind", "machine_name", "state", "auth", "rate", "overridden",
     )  # fmt: skip
     list_display_links = ("kind",)
     list_filter = ("kind", "enabled", "machine")
@@ -192,7 +190,13 @@ class SurfaceAdmin(_Shown, BaseAdmin):
     search_help_text = gettext_lazy("Searches paths and machines.")
     readonly_fields = ("machine", "kind", "address", "source_options")
     fieldsets = (
-        (None, {"fields": ("machine", "kind", "address", "source_options", "enabled")}),
+        (
+            None,
+            {
+                "fields": (("enabled", "machine", "kind", "address", "source_options"),),
+                "classes": ("mashin-compact",),
+            },
+        ),
         SurfaceInline.fieldsets[1],
     )
     show_facets = admin.ShowFacets.NEVER

@@ -146,7 +146,7 @@ def test_revoking_takes_the_permission_to_change(staff: LogIn) -> None:
     key, text = issue("robot", [])
     client = staff("view_apikey")
     assert client.post(f"{LIST}{key.pk}/revoke/").status_code == 403
-    assert "Revoke" not in text_of(client.get(change(key)))
+    assert "Revoke this" not in text_of(client.get(change(key)))
     assert client.get(f"{LIST}{key.pk}/revoke/").status_code == 405
     assert verify(text) == key
 

@@ -114,8 +114,8 @@ def test_a_name_that_is_taken_is_told(admin: Client, echo: Machine) -> None:
 def test_a_path_that_is_taken_is_told_at_its_place(admin: Client) -> None:
     other = ECHO.replace("machine echo", "machine other").replace('"/echo"', '"/other"')
     text = text_of(admin.post(ADD, {"source": other.replace("/api/echo", "/admin/")}))
-    assert 'line 11, column 7: The machine "echo" has the path /ws/echo already' in text
-    assert "line 14, column 7: The project serves /admin/ itself" in text
+    assert 'line 11, column 13: The machine "echo" has the path /ws/echo already' in text
+    assert "line 14, column 13: The project serves /admin/ itself" in text
     assert Machine.objects.count() == 1
 
 
@@ -215,9 +215,20 @@ def test_live_surfaces_are_linked_and_closed_ones_are_not(admin: Client, echo: M
 
 def test_assumed_model_answers_are_said(admin: Client, settings: Any, echo: Machine) -> None:
     model = load(
-        'machine judge\n  ensures\n    permissions\n      allowed to\n        reason\n  implements\n'
-        '    ask verdict, using: "anthropic:x"\n      with task "?"\n      returns\n'
-        "        verdict as text\n      assuming\n        verdict: \"yes\"\n"
+        """
+machine judge
+  ensures
+    permissions
+      allowed to
+        reason
+  implements
+    ask verdict, using: "anthropic:x"
+      with task "?"
+      returns
+        verdict as text
+      assuming
+        verdict: "yes"
+"""
     )
     assert "Model answers are assumed" not in text_of(admin.get(change(model)))
     settings.MASHIN_SURFACES = {"ASK": "assume"}
@@ -334,8 +345,7 @@ def test_who_may_only_look_sees_the_source_and_changes_nothing(
     assert page.context["inline_admin_formsets"] == []  # surfaces are another permission
     assert client.post(change(echo), {"source": "", **NO_INLINE}).status_code == 403
     assert client.get(ADD).status_code == 403
-    answer = client.post(LIST, {"action": "disable", "_selected_action": [echo.pk]}, follow=True)
-    assert "No action selected" in text_of(answer)
+    client.post(LIST, {"action": "disable", "_selected_action": [echo.pk]})
     echo.refresh_from_db()
     assert echo.enabled
 
