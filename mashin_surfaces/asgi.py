@@ -31,7 +31,13 @@ def with_surfaces(django_application: Application) -> Application:
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if not routes.is_ready:
-            await sync_to_async(routes.prepare, thread_sensitive=False)()
+            try:
+                await sync_to_async(routes.prepare, thread_sensitive=False)()
+            except Refusal as refusal:
+                if scope["type"] == "websocket":
+                    await receive()
+                    await deny(scope, send, refusal)
+                    return
         if scope["type"] == "websocket":
             route = routes.find("websocket", scope["path"])
             if route is None:

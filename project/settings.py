@@ -156,7 +156,10 @@ LOGGING = {
     },
     "root": {"handlers": ["stderr"], "level": env("LOG_LEVEL", default="INFO").upper()},
     # Django's own handlers would say everything twice.
-    "loggers": {name: {"handlers": [], "propagate": True} for name in ("django", "django.server")},
+    "loggers": {
+        **{name: {"handlers": [], "propagate": True} for name in ("django", "django.server")},
+        "daphne": {"level": "WARNING"},  # `serve` says itself where it listens
+    },
 }
 
 MASHIN_SURFACES: dict[str, Any] = {

@@ -29,8 +29,11 @@ class SurfaceConverter:
 
     regex = ".*"
 
-    def to_python(self, value: str) -> Route:
-        routes.prepare()
+    def to_python(self, value: str) -> Route | Refusal:
+        try:
+            routes.prepare()
+        except Refusal as refusal:  # nobody can say yet which paths are surfaces
+            return refusal
         path = f"/{value}"
         route = routes.find("http", path) or routes.find("websocket", path)
         if route is None or route.door is None:
@@ -42,8 +45,10 @@ class SurfaceConverter:
         return path.removeprefix("/")
 
 
-async def surface(request: HttpRequest, route: Route) -> HttpResponseBase:
+async def surface(request: HttpRequest, route: Route | Refusal) -> HttpResponseBase:
     """An access by HTTP: to an API, to a page, or a question about a websocket."""
+    if isinstance(route, Refusal):
+        return refused(route)
     door = route.door
     if door is None:
         return refused(Refusal(Code.NOT_FOUND, "This surface is gone."))

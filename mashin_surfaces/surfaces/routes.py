@@ -6,17 +6,21 @@ in it. A route whose surface went away has no door; its connections are told.
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from django.db import connections
+from django.db import DatabaseError, connections
 
+from ..exceptions import Code, Refusal
 from ..governance.door import Door, door_of
 from ..governance.govern import Caller
 from ..identity.principal import Principal
 from ..machines.registry import DEFINITIONS, Address, Snapshot, registry
 from ..machines.watch import watcher
+
+logger = logging.getLogger(__name__)
 
 
 class Connection(Protocol):
@@ -61,7 +65,10 @@ class Routes:
         return [each for route in self._routes.values() for each in tuple(route.connections)]
 
     def prepare(self) -> None:
-        """Read the definitions once and watch them from now on. Blocks for a few queries."""
+        """Read the definitions once and watch them from now on. Blocks for a few queries.
+
+        Raises ``Refusal`` (ledger_unavailable) when the database can't be read yet.
+        """
         if self._ready:
             return
         with self._lock:
@@ -80,6 +87,11 @@ class Routes:
     def _read(self) -> None:
         try:
             self._take(registry.refresh())
+        except DatabaseError as error:
+            logger.error("The definitions can't be read: %s", error)
+            raise Refusal(
+                Code.LEDGER_UNAVAILABLE, "The database can't be read; try again.", retry_after=1
+            ) from error
         finally:
             connections.close_all()
 
