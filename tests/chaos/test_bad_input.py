@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from mashin_surfaces.exceptions import Code
@@ -160,12 +160,21 @@ async def test_every_enveloped_frame_has_one_answer(
 # -- bytes ------------------------------------------------------------------------------------
 
 
-async def said(project: LiveProject, *sent: bytes) -> bytes:
-    """All that the server says to these bytes, after which nothing comes."""
+async def said(project: LiveProject, sent: bytes, *, upgraded: bool) -> bytes:
+    """All that the server says to these bytes (``upgraded``: after a handshake).
+
+    Another socket is answered before and after them: by then the server has read them, and their
+    end comes behind that, so that it does not cut off what the server has to say.
+    """
     reader, writer = await asyncio.open_connection(HOST, project.port)
     try:
-        for data in sent:
-            writer.write(data)
+        async with websocket(project, PATH) as bystander:
+            assert await answered(bystander, "before")
+            if upgraded:
+                writer.write(handshake(PATH))
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            writer.write(sent)
+            assert await answered(bystander, "after")
         writer.write_eof()
         return await asyncio.wait_for(reader.read(), DEADLINE)
     except ConnectionResetError:
@@ -174,15 +183,9 @@ async def said(project: LiveProject, *sent: bytes) -> bytes:
         writer.transport.abort()
 
 
-@asynccontextmanager
-async def bystander(project: LiveProject) -> AsyncIterator[None]:
-    """Another socket, which is answered before and after."""
-    async with websocket(project, PATH) as socket:
-        for moment in ("before", "after"):
-            await socket.send(json.dumps({"anything": moment}))
-            assert moment in str(await asyncio.wait_for(socket.recv(), DEADLINE))
-            if moment == "before":
-                yield
+async def answered(socket: ClientConnection, text: str) -> bool:
+    await socket.send(json.dumps({"anything": text}))
+    return bool(json.loads(await asyncio.wait_for(socket.recv(), DEADLINE)) == {"anything": text})
 
 
 def frames_of(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -207,24 +210,36 @@ _whole = st.tuples(st.integers(0, 255), st.binary(max_size=140)).map(lambda part
 
 @EXAMPLES
 @given(sent=st.lists(st.binary(max_size=60) | _header | _whole, min_size=1, max_size=4))
-@example(sent=[masked(0x81, b"\xff")])  # not UTF-8
-@example(sent=[b"\x81\x02{}"])  # not masked
-@example(sent=[b"\x81\xff" + (2**63 - 1).to_bytes(8, "big") + b"mask"])  # far too long
-@example(sent=[masked(0x88, b"\x03")])  # half a close code
 async def test_bytes_that_are_no_frames_end_their_own_socket_alone(
     project: LiveProject, sent: list[bytes]
 ) -> None:
-    async with bystander(project):
-        heard = await said(project, handshake(PATH), *sent)
-    head, _, body = heard.partition(b"\r\n\r\n")
-    assert not head or head.startswith(b"HTTP/1.1 101 ")
-    for opcode, payload in frames_of(body):
+    heard = await said(project, b"".join(sent), upgraded=True)
+    for opcode, payload in frames_of(heard):
         assert opcode in {0x1, 0x8, 0x9, 0xA}
         if opcode == 0x1:
             assert isinstance(json.loads(payload), dict)
         if opcode == 0x8 and payload:
             assert int.from_bytes(payload[:2], "big") in CLOSES
             payload[2:].decode()
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (masked(0x81, b"\xff"), 1007),
+        (b"\x81\x02{}", 1002),  # not masked
+        (masked(0x83, b"?"), 1002),  # no such opcode
+        (masked(0xC1, b"{}"), 1002),  # no extension was agreed on
+        (b"\x81\xff" + (2**40).to_bytes(8, "big") + b"mask", 1009),
+        (masked(0x88, b"\x03"), 1002),  # half a close code
+        (masked(0x88, b"\x03\xe8"), 1000),
+    ],
+)
+async def test_what_breaks_the_protocol_is_closed_with_its_code(
+    project: LiveProject, sent: bytes, code: int
+) -> None:
+    ((opcode, payload),) = frames_of(await said(project, sent, upgraded=True))
+    assert (opcode, int.from_bytes(payload[:2], "big")) == (0x8, code)
 
 
 _line = st.sampled_from(
@@ -250,8 +265,7 @@ _line = st.sampled_from(
 async def test_bytes_that_are_no_request_end_their_own_connection_alone(
     project: LiveProject, lines: list[bytes]
 ) -> None:
-    async with bystander(project):
-        heard = await said(project, b"\r\n".join([*lines, b"", b""]))
+    heard = await said(project, b"\r\n".join([*lines, b"", b""]), upgraded=False)
     status = re.match(rb"HTTP/1\.[01] (\d{3}) ", heard)
     assert not heard or status is not None
     assert status is None or int(status[1]) < 500

@@ -121,7 +121,7 @@ async def test_newcomers_are_told_while_it_is_gone_and_let_in_when_it_is_back(
     """Their credentials must be looked up: on threads whose connections died with it."""
     names = [f"newcomer-{number}" for number in range(16)]
     made = tokens(project, names)
-    statuses = {}
+    statuses: dict[str, int] = {}
 
     async def knock(name: str) -> int:
         async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE) as client:
@@ -131,7 +131,7 @@ async def test_newcomers_are_told_while_it_is_gone_and_let_in_when_it_is_back(
         return answer.status_code
 
     async def knock_together(some: list[str]) -> list[int]:
-        return await asyncio.gather(*map(knock, some))
+        return await asyncio.gather(*[knock(name) for name in some])
 
     assert set(await knock_together(names[:8])) == {200}
     await asyncio.to_thread(cluster.stop)
