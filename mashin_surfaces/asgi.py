@@ -33,10 +33,10 @@ def with_surfaces(django_application: Application) -> Application:
         if not routes.is_ready:
             try:
                 await sync_to_async(routes.prepare, thread_sensitive=False)()
-            except Refusal as refusal:
+            except Refusal as unready:
                 if scope["type"] == "websocket":
                     await receive()
-                    await deny(scope, send, refusal)
+                    await deny(scope, send, unready)
                     return
         if scope["type"] == "websocket":
             route = routes.find("websocket", scope["path"])

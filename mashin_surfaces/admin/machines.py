@@ -50,7 +50,7 @@ class MachineAdmin(RevisionPages):
         "name", "title", "revision", "updated_at", "source_text", "definition_json",
     )  # fmt: skip
     actions = ("enable", "disable")
-    save_on_top = True
+    show_facets = admin.ShowFacets.NEVER
 
     class Media:
         css = {"all": (STYLESHEET,)}  # noqa: RUF012  Django reads it once
@@ -112,7 +112,7 @@ class MachineAdmin(RevisionPages):
 
     def get_fieldsets(self, request: HttpRequest, obj: Machine | None = None) -> Any:
         if obj is None:
-            return ((None, {"fields": ("source", "enabled")}),)
+            return ((None, {"fields": ("source", "enabled"), "classes": ("mashin-wide",)}),)
         may_change = self.has_change_permission(request, obj)
         source = ("source", "begun_at") if may_change else ("source_text",)
         facts = (("enabled", "name", "title", "revision", "updated_at"),)

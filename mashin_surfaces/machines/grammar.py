@@ -430,13 +430,14 @@ _PIECE: Final = re.compile(r"[^\W\d]\w*|-?\d[\w.]*|.", re.DOTALL)
 
 
 def _explain(text: str, error: UnexpectedInput) -> Wrong:
-    at = error.pos_in_stream
-    if at is None or at < 0 or at >= len(text):
+    at: int | None = error.pos_in_stream  # also None or -1, whatever Lark's types say
+    if at is None or not 0 <= at < len(text):
         at = len(text)
     if isinstance(error, UnexpectedToken):
         if error.token.type == "$END":
             at = len(text)
-        expected = set(error.accepts or error.expected)
+        accepts: Any = error.accepts  # None where Lark kept no parser
+        expected = set(accepts or error.expected)
     elif isinstance(error, UnexpectedCharacters):
         expected = set(error.allowed or ())
     else:

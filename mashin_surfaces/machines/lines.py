@@ -103,7 +103,7 @@ class _Lines:
             end, missing = self._end_of_line(start, indent)
             text = self.clean[start:end].rstrip()
             yield Line(text + missing, start, start + len(text), indent)
-            position = end
+            position = self._physical_end(end)
 
     def _end_of_line(self, start: int, indent: int) -> tuple[int, str]:
         """Where the logical line ends, and what must be added to close what is open."""

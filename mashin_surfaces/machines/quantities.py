@@ -58,7 +58,7 @@ def format_duration(seconds: float) -> str:
 
 def parse_rate(text: str) -> Rate:
     """``"20/s burst 40"``; also ``/m`` and ``/h``. Without a burst it is one second's worth."""
-    match = _RATE.fullmatch(text) if isinstance(text, str) else None
+    match = _RATE.fullmatch(text)
     if match is None:
         raise ValueError(f'{_shown(text)} is no rate; write "20/s", "100/m" or "20/s burst 40".')
     per_second = float(match[1]) / _SECONDS[match[2]]

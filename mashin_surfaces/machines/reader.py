@@ -302,7 +302,7 @@ class Reader:
         self,
         captured: Captured,
         path: Path,
-        parse: Callable[[str], object] = parse_expression,
+        parse: Callable[[str], Any] = parse_expression,
     ) -> str | None:
         """The text of an expression that can be read; None (and told) otherwise."""
         if captured.places:

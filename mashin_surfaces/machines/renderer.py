@@ -118,7 +118,7 @@ def _word(value: str, pattern: re.Pattern[str] = _NAME) -> str:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)  # noqa: PLR2004
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
 def _object(values: Mapping[str, Any]) -> str:

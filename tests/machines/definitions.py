@@ -56,7 +56,7 @@ slugs = st.from_regex(r"[a-z][a-z0-9_]{0,10}", fullmatch=True)
 #: Any text that can be kept: no NUL, no half characters.
 texts = st.text(
     st.one_of(
-        st.sampled_from('"\\$\n\t/{}\'`#: ,'),
+        st.sampled_from("\"\\$\n\t/{}'`#: ,"),
         st.characters(exclude_categories=["Cs"], exclude_characters="\x00"),
     ),
     max_size=12,
@@ -182,7 +182,11 @@ simple_steps: Any = st.one_of(
             **after,
         },
     ),
-    parts(AskEffect, {**step_base, "source": texts}, {"inputs": inputs, "mode": words} | results | after),
+    parts(
+        AskEffect,
+        {**step_base, "source": texts},
+        {"inputs": inputs, "mode": words} | results | after,
+    ),
     parts(AskMachine, {**step_base, "machine": texts}, {"assuming": json_objects} | after),
     parts(Action, {**step_base, "type": words}, {"inputs": inputs} | results | after),
     parts(Compute, {**step_base, "body": bodies}, after),
@@ -291,7 +295,9 @@ door = {
     "auth": st.lists(
         st.sampled_from(["session", "jwt", "api_key", "none"]), min_size=1, max_size=4, unique=True
     ).map(tuple),
-    "scopes": st.lists(st.one_of(st.just("machines:run"), words), min_size=1, max_size=2).map(tuple),
+    "scopes": st.lists(st.one_of(st.just("machines:run"), words), min_size=1, max_size=2).map(
+        tuple
+    ),
     "grant": st.lists(words, max_size=2).map(tuple),
     "rate": texts,
 }

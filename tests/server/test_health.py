@@ -30,7 +30,10 @@ async def test_only_safe_methods_are_answered() -> None:
 
 @pytest.mark.django_db(transaction=True)
 async def test_ready_when_the_database_answers() -> None:
-    assert await asked_ready() == (200, {"status": "ok", "checks": {"database": "ok"}})
+    assert await asked_ready() == (
+        200,
+        {"status": "ok", "checks": {"database": "ok", "ledger": "ok"}},
+    )
 
 
 @pytest.mark.django_db(transaction=True)
@@ -45,7 +48,7 @@ async def test_not_ready_when_a_check_fails_and_its_text_stays_in_the_log(
     assert status == 503
     assert body == {
         "status": "unavailable",
-        "checks": {"database": "ok", "replica": "OperationalError"},
+        "checks": {"database": "ok", "ledger": "ok", "replica": "OperationalError"},
     }
     assert "no route to db.internal" in caplog.text
 
