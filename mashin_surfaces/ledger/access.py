@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from .chain import rounded_cost
+
 
 class Access(NamedTuple):
     """A row of ``SurfaceAccess`` without its place in the chain."""
@@ -31,8 +33,9 @@ class Access(NamedTuple):
     steps: str
 
 
-#: Columns with a bounded length (``ledger/models.py``), by their place in the tuple.
-_LENGTHS = ((4, 200), (5, 500), (8, 200), (9, 200), (10, 64), (11, 64))
+#: Columns with a bounded length (``ledger/models.py``) that strangers may fill, by their place.
+_LENGTHS = ((4, 200), (5, 500), (6, 64), (8, 200), (9, 200), (10, 64), (11, 64))
+_COST = 15
 
 
 def storable(access: Access) -> tuple[Any, ...]:
@@ -45,6 +48,8 @@ def storable(access: Access) -> tuple[Any, ...]:
         text = values[place]
         if len(text) > length or not text.isprintable():
             values[place] = clean(text)[:length]
+    if values[_COST] is not None:
+        values[_COST] = rounded_cost(values[_COST])
     return tuple(values)
 
 

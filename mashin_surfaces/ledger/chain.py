@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from random import getrandbits
 from typing import Any
 
@@ -25,13 +25,16 @@ HASHED = (
     "output", "steps", "lane", "seq", "prev_hash",
 )  # fmt: skip
 _COST = Decimal("0.00000001")
+#: SQLite keeps a decimal as a float: so many digits come back as they went in.
+_DIGITS = Context(prec=15)
 
 
 def row_hash(values: Sequence[Any]) -> str:
     """SHA-256, in hex, of the columns of ``HASHED`` as a JSON array (RFC 8259, no spaces).
 
     ``id`` (a UUID, or its 32 hex digits) as hex digits, ``at`` (a datetime, or already that text)
-    in UTC as ``2026-05-07T12:00:00.000000``, ``cost`` with 8 decimals or null.
+    in UTC as ``2026-05-07T12:00:00.000000``, ``cost`` with 8 decimals or null. Raises
+    ``ValueError``, ``TypeError`` or ``ArithmeticError`` for what no row can hold.
     """
     row = list(values)
     id, at, cost = row[0], row[1], row[15]
@@ -40,8 +43,22 @@ def row_hash(values: Sequence[Any]) -> str:
     if not isinstance(at, str):
         row[1] = utc_text(at)
     if cost is not None:
-        row[15] = str(Decimal(cost).quantize(_COST))
+        row[15] = f"{rounded_cost(cost):f}"
     return hashlib.sha256(orjson.dumps(row)).hexdigest()
+
+
+def rounded_cost(cost: Decimal | float | str) -> Decimal:
+    """With 8 decimals and 15 digits at most, which every database gives back as they are.
+
+    Raises ``ValueError`` for what is not a finite number.
+    """
+    if isinstance(cost, float):
+        exact = _DIGITS.create_decimal_from_float(cost)
+    else:
+        exact = _DIGITS.create_decimal(cost)
+    if not exact.is_finite():
+        raise ValueError(f"A cost is a finite number, not {cost}.")
+    return _DIGITS.add(exact, 0).quantize(_COST) + 0  # and no negative zero
 
 
 def utc_text(at: datetime) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
@@ -39,8 +40,16 @@ def describe(value: Any, secret_paths: Collection[str] = ()) -> str:
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no spaces."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+    """JSON with sorted keys and no spaces. Never raises: an effect may answer with anything."""
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(value, option=options, default=str)
+    except TypeError:  # an integer beyond 64 bits, a lone surrogate, nesting without end
+        try:
+            text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+        except (TypeError, ValueError, RecursionError):
+            text = json.dumps(f"{type(value).__name__} that is not JSON")
+        return text.encode()
 
 
 def digest(data: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,7 +45,10 @@ class AccessSink:
         if committed:
             self._lane.seq, self._lane.head = self._head
         else:
-            self._lane = Lane()
+            self.begin_lane()
+
+    def begin_lane(self) -> None:
+        self._lane = Lane()
 
 
 def _insert(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]]) -> None:
@@ -55,7 +59,11 @@ def _insert(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]]) -> Non
         if connection.vendor == "postgresql":
             rows = [(row[0], f"{row[1]}+00", *row[2:]) for row in rows]
             if len(rows) >= COPY_FROM:
-                with cursor.cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+                # The driver's own cursor raises the driver's errors; the writer knows Django's.
+                with (
+                    connection.wrap_database_errors,
+                    cursor.cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy,
+                ):
                     for row in rows:
                         copy.write_row(row)
                 return
@@ -66,3 +74,5 @@ def _insert(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]]) -> Non
 
 
 sink = AccessSink()
+if hasattr(os, "register_at_fork"):  # a forked child is another writer
+    os.register_at_fork(after_in_child=sink.begin_lane)

@@ -6,28 +6,38 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import connections, router
+
 from .chain import GENESIS, HASHED, row_hash
 from .models import SurfaceAccess
 
 #: Rows read at once.
 CHUNK = 2_000
-_SEQ, _PREVIOUS = HASHED.index("seq"), HASHED.index("prev_hash")
+_AT, _SEQ, _PREVIOUS = HASHED.index("at"), HASHED.index("seq"), HASHED.index("prev_hash")
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """The first row of a lane that does not hold; ``problem`` is a sentence."""
+    """The first row of a lane that does not hold; ``problem`` is a sentence.
+
+    ``seq`` is a text when someone put one there, which SQLite allows.
+    """
 
     lane: str
-    seq: int
+    seq: int | str
     id: str
     problem: str
+
+
+def database() -> str:
+    """The database that is verified: the one that is written, not a replica."""
+    return router.db_for_write(SurfaceAccess)
 
 
 def lanes() -> list[str]:
     """The names of all lanes, oldest first. One look into the index for each lane."""
     found: list[str] = []
-    rows = SurfaceAccess.objects.order_by("lane").values_list("lane", flat=True)
+    rows = SurfaceAccess.objects.using(database()).order_by("lane").values_list("lane", flat=True)
     lane = rows.first()
     while lane is not None:
         found.append(lane)
@@ -47,7 +57,7 @@ def verify(lane: str, progress: Callable[[int], object] = lambda rows: None) -> 
                 problem = f"expected row {expected_seq}: rows are missing before this one"
             elif values[_PREVIOUS] != head:
                 problem = "its prev_hash is not the hash of the row before it"
-            elif row_hash(values) != stored:
+            elif _hash(values) != stored:
                 problem = "its columns do not give its hash: it was changed"
             if problem is not None:
                 return BadRow(lane, seq, str(values[0]), problem)
@@ -56,12 +66,31 @@ def verify(lane: str, progress: Callable[[int], object] = lambda rows: None) -> 
     return None
 
 
+def _hash(values: list[Any]) -> str | None:
+    """None for values that no row of ours has, such as a text for a number."""
+    try:
+        at = values[_AT]
+        if isinstance(at, str) and at[10:11] == " ":  # as SQLite keeps it
+            values[_AT] = f"{at[:10]}T{at[11:]}"
+        return row_hash(values)
+    except (ValueError, TypeError, ArithmeticError, AttributeError):
+        return None
+
+
 def _chunks(lane: str) -> Iterator[list[tuple[Any, ...]]]:
-    rows = SurfaceAccess.objects.filter(lane=lane).order_by("seq").values_list(*HASHED, "hash")
-    last = None
-    while True:
-        chunk = list((rows if last is None else rows.filter(seq__gt=last))[:CHUNK])
-        if not chunk:
-            return
-        yield chunk
-        last = chunk[-1][_SEQ]
+    """The rows as the driver gives them: Django's conversions would raise on a spoiled one."""
+    connection = connections[database()]
+    quote = connection.ops.quote_name
+    columns = {name: quote(name) for name in (*HASHED, "hash")}
+    if connection.vendor == "sqlite":  # keeps the driver from parsing it
+        columns["at"] = f"CAST({columns['at']} AS text)"
+    statement = (
+        f"SELECT {', '.join(columns.values())} FROM {quote(SurfaceAccess._meta.db_table)}"  # noqa: S608  own names
+        f" WHERE {columns['lane']} = %s{{}} ORDER BY {columns['seq']} LIMIT {CHUNK}"
+    )
+    further = statement.format(f" AND {columns['seq']} > %s")
+    with connection.cursor() as cursor:
+        cursor.execute(statement.format(""), [lane])
+        while chunk := cursor.fetchall():
+            yield chunk
+            cursor.execute(further, [lane, chunk[-1][_SEQ]])

@@ -13,7 +13,7 @@ from django.db import DatabaseError
 from tqdm import tqdm
 
 from ...ledger.models import SurfaceAccess
-from ...ledger.verify import BadRow, lanes, verify
+from ...ledger.verify import BadRow, database, lanes, verify
 
 
 class Command(BaseCommand):
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         parser.formatter_class = RawDescriptionHelpFormatter
         parser.epilog = (
             "Example:\n  manage.py verify_ledger --json\n\n"
-            "Exit code 1 when a row is bad, 2 when the ledger can't be read."
+            "Exit code 1 when a row is bad, 2 when the ledger or the lane can't be read."
         )
         parser.add_argument("--lane", help="Only this lane.")
         parser.add_argument("--json", action="store_true", help="The result as JSON.")
@@ -34,6 +34,11 @@ class Command(BaseCommand):
             bad, rows = self._walk(names)
         except DatabaseError as error:
             raise CommandError(f"The ledger can't be read: {error}", returncode=2) from error
+        if options["lane"] and not (rows or bad):
+            raise CommandError(
+                f"There is no lane {options['lane']}: its name is wrong, or all its rows are gone.",
+                returncode=2,
+            )
         if options["json"]:
             told = {"lanes": len(names), "rows": rows, "bad": asdict(bad) if bad else None}
             self.stdout.write(orjson.dumps(told).decode())
@@ -46,7 +51,8 @@ class Command(BaseCommand):
 
     def _walk(self, names: list[str]) -> tuple[BadRow | None, int]:
         done = 0
-        total = SurfaceAccess.objects.count() if sys.stderr.isatty() else None
+        rows = SurfaceAccess.objects.using(database())
+        total = rows.count() if sys.stderr.isatty() else None
         with tqdm(total=total, unit="row", unit_scale=True, disable=None) as progress:
 
             def count(rows: int) -> None:
