@@ -245,7 +245,7 @@ class _Splitter:
     def _begin(self, here: int, level: int, kind: _Kind | None, *, first: bool = False) -> Line:
         start = self.line.start + here
         item = Line("", start, start, self.line.indent)
-        block, items = self._open[level]
+        _, items = self._open[level]
         items.insert(0 if first else len(items), item)
         if kind is None:
             self._below[id(item)] = ""

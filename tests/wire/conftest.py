@@ -80,7 +80,7 @@ class Wire:
         with sqlite3.connect(self.project.database_file, timeout=DEADLINE) as database:
             database.row_factory = sqlite3.Row
             rows = database.execute(
-                f"select {COLUMNS} from mashin_surfaces_surfaceaccess "  # noqa: S608  own words
+                f"select {COLUMNS} from mashin_surfaces_surfaceaccess "
                 f"where {where} order by lane, seq",
                 tuple(wanted.values()),
             ).fetchall()
