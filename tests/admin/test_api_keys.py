@@ -36,9 +36,7 @@ def change(key: ApiKey) -> str:
     return f"{LIST}{key.pk}/change/"
 
 
-def test_a_new_key_is_shown_once_and_works(
-    admin: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_new_key_is_shown_once_and_works(admin: Client, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         answer = add(admin, scopes="machines:run:b, reports:*\r\nmachines:run:a")
     assert answer.status_code == 200
@@ -93,9 +91,7 @@ def test_nobody_gives_what_they_do_not_hold(staff: LogIn) -> None:
     assert "You can't give" in text_of(client.post(change(key), posted))
 
 
-def test_nobody_but_a_superuser_issues_keys_in_another_name(
-    staff: LogIn, superuser: User
-) -> None:
+def test_nobody_but_a_superuser_issues_keys_in_another_name(staff: LogIn, superuser: User) -> None:
     client = staff("add_apikey")
     assert "Only a superuser" in text_of(add(client, owner=str(superuser.pk)))
     own = User.objects.get(username="sam")

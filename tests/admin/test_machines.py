@@ -335,9 +335,7 @@ def test_a_deleted_machine_takes_its_surfaces_and_moves_the_epoch(
     assert not Machine.objects.exists()
 
 
-def test_who_may_only_look_sees_the_source_and_changes_nothing(
-    staff: LogIn, echo: Machine
-) -> None:
+def test_who_may_only_look_sees_the_source_and_changes_nothing(staff: LogIn, echo: Machine) -> None:
     client = staff("view_machine")
     page = client.get(change(echo))
     assert 'machine echo "Echo"' in text_of(page)
