@@ -14,321 +14,241 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future as ThreadFuture
-from concurrent.futures import InvalidStateError
 from contextlib import suppress
+from queue import SimpleQueue
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..conf import settings
+from .batch import Committer
+from .work import LoopSide, Sink, Work, too_long
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Item_contra = TypeVar("Item_contra", contravariant=True)
+Item = TypeVar("Item")
 
-#: Items of one transaction; the rest waits for the next.
-MOST_IN_A_BATCH = 2_000
-#: Seconds between looks whether someone waits too long for a database that hangs.
-LOOK = 0.5
+#: Works of one transaction; the rest waits for the next.
+MOST_IN_A_BATCH = 512
 #: Seconds that the process's end waits for what nobody waits for.
 FLUSH_TIMEOUT = 10.0
 
 
-class CommitFailed(Exception):
-    """The work is not committed, or nobody can say that it is."""
-
-
-class Sink(Protocol[Item_contra]):
-    """Writes items of one kind. ``settle`` is told whether the transaction was committed."""
-
-    def write(self, connection: BaseDatabaseWrapper, items: Sequence[Item_contra]) -> None: ...
-
-    def settle(self, committed: bool) -> None: ...
-
-
-class _Work:
-    """One item or unit and its waiter: a future of a loop, of a thread, or nobody."""
-
-    __slots__ = ("error", "item", "result", "since", "sink", "waiter")
-
-    def __init__(self, sink: Sink[Any] | None, item: Any, waiter: Any) -> None:
-        self.sink = sink  # None: ``item`` is a unit
-        self.item = item
-        self.waiter = waiter
-        self.since = monotonic()
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-
 class GroupCommit:
-    """The writer of one database. Every method may be called from any thread or loop."""
+    """The writer of one database. Every method may be called from any thread or loop.
+
+    A caller is suspended until its work is committed, at most ``LEDGER["WAIT"]`` seconds. When
+    ``LEDGER["QUEUE"]`` works wait, others wait at the door; what nobody waits for is then lost.
+    """
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
-        self._queue: deque[_Work] = deque()
-        # A bare lock, held while there is nothing to do: the cheapest thing to sleep on.
-        self._wake = threading.Lock()
-        self._wake.acquire()
-        self._sleeping = False
-        self._rousing = threading.Lock()
-        self._most_waiting = settings.LEDGER.QUEUE
-        self._patience = settings.LEDGER.WAIT
-        self._writing: list[_Work] = []
-        self.is_closed = False
-        self._end = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, name=f"mashin-commit-{alias}", daemon=True
-        )
-        self._thread.start()
-        threading.Thread(
-            target=self._oversee, name=f"mashin-commit-{alias}-patience", daemon=True
-        ).start()
+        self._queue: deque[Work] = deque()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._asleep = False
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._committer = Committer(alias)
+        self._loop_sides: dict[asyncio.AbstractEventLoop, LoopSide] = {}
+        self._writing: list[Work] = []
+        self._dropped = 0
 
     # -- those who wait -------------------------------------------------------------------------
 
-    async def put(self, sink: Sink[Item_contra], item: Item_contra) -> None:
-        """Have ``sink`` write ``item``; returns when it is committed, else ``CommitFailed``."""
-        waiter = asyncio.get_running_loop().create_future()
-        work = _Work(sink, item, waiter)
-        if len(self._queue) >= self._most_waiting:
-            await self._wait_at_the_door(work)
-        self._enqueue(work)
-        await waiter
+    async def put(self, sink: Sink[Item], item: Item) -> None:
+        """Have ``sink`` write ``item``; returns when it is committed, else ``CommitFailed``.
+
+        The item of a caller that is cancelled is written all the same.
+        """
+        await self._wait(sink, item)
 
     async def run(self, unit: Callable[[BaseDatabaseWrapper], T]) -> T:
-        """``unit(connection)`` in a savepoint; its result once committed.
+        """``unit(connection)`` in a savepoint of the transaction; its result once committed.
 
-        What the unit raises is raised here, and undoes only this unit.
+        What the unit raises is raised here, and undoes only this unit. It runs once at most, on
+        the writer's thread, where ``connection`` is also what the ORM uses. After ``CommitFailed``
+        nobody knows whether it counts.
         """
-        waiter = asyncio.get_running_loop().create_future()
-        work = _Work(None, unit, waiter)
-        await self._wait_at_the_door(work)
-        self._enqueue(work)
-        await waiter
-        result: T = work.result
+        result: T = await self._wait(None, unit)
         return result
 
-    def put_now(self, sink: Sink[Item_contra], item: Item_contra) -> None:
+    def put_now(self, sink: Sink[Item], item: Item) -> None:
         """``put`` for synchronous code."""
-        self._wait_now(_Work(sink, item, ThreadFuture()))
+        self._wait_now(sink, item)
 
     def run_now(self, unit: Callable[[BaseDatabaseWrapper], T]) -> T:
         """``run`` for synchronous code."""
-        work = _Work(None, unit, ThreadFuture())
-        self._wait_now(work)
-        result: T = work.result
+        result: T = self._wait_now(None, unit)
         return result
 
-    def put_soon(self, sink: Sink[Item_contra], item: Item_contra) -> None:
-        """Have it written; nobody waits. A failure is logged."""
-        self._enqueue(_Work(sink, item, None))
+    def put_soon(self, sink: Sink[Item], item: Item) -> None:
+        """Have it written; nobody waits. A failure is logged, and so is a full queue."""
+        if len(self._queue) >= settings.LEDGER.QUEUE:
+            if not self._dropped:
+                logger.error("The queue of the writer is full: what nobody waits for is lost.")
+            self._dropped += 1
+            return
+        self._enqueue(Work(sink, item, None))
 
-    async def _wait_at_the_door(self, work: _Work) -> None:
+    async def _wait(self, sink: Sink[Any] | None, item: Any) -> Any:
+        if len(self._queue) >= settings.LEDGER.QUEUE:
+            await self._wait_at_the_door()
+        loop = asyncio.get_running_loop()
+        side = self._loop_sides.get(loop) or self._loop_side(loop)
+        waiter = loop.create_future()
+        work = Work(sink, item, waiter, side)
+        side.add(work)
+        self._enqueue(work)
+        return await waiter
+
+    async def _wait_at_the_door(self) -> None:
         """Hold the caller back while too much waits: not in memory, and not for ever."""
-        while len(self._queue) >= self._most_waiting:
-            if monotonic() - work.since > self._patience:
-                raise CommitFailed("Too much waits to be written.")
+        patience = monotonic() + settings.LEDGER.WAIT
+        while len(self._queue) >= settings.LEDGER.QUEUE:
+            if monotonic() > patience:
+                raise too_long()
             await asyncio.sleep(0.005)
 
-    def _wait_now(self, work: _Work) -> None:
-        self._enqueue(work)
-        work.waiter.result()
+    def _wait_now(self, sink: Sink[Any] | None, item: Any) -> Any:
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("A unit of work can't wait for another: call it as a function.")
+        waiter: ThreadFuture[Any] = ThreadFuture()
+        self._enqueue(Work(sink, item, waiter))
+        try:
+            return waiter.result(settings.LEDGER.WAIT)
+        except TimeoutError:
+            with suppress(Exception):  # it was told at this very moment: then that counts
+                waiter.set_exception(too_long())
+            return waiter.result()
 
-    def _enqueue(self, work: _Work) -> None:
+    def _loop_side(self, loop: asyncio.AbstractEventLoop) -> LoopSide:
+        with self._lock:
+            for other in [each for each in self._loop_sides if each.is_closed()]:
+                del self._loop_sides[other]
+            return self._loop_sides.setdefault(loop, LoopSide(loop))
+
+    def _enqueue(self, work: Work) -> None:
         self._queue.append(work)
-        if self._sleeping:
-            self._rouse()
-
-    def _rouse(self) -> None:
-        """Wake the thread; several may try at once, one does."""
-        with self._rousing:
-            if self._sleeping:
-                self._sleeping = False
-                self._wake.release()
+        if self._thread is None:
+            self._start()
+        if self._asleep:  # once for a burst: the others find it awake
+            self._asleep = False
+            self._bell.put(None)
 
     # -- the writer's thread --------------------------------------------------------------------
 
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name=f"mashin-commit-{self.alias}", daemon=True
+                )
+                self._thread.start()
+
     def _run(self) -> None:
-        while True:
-            if not self._queue:
-                if self.is_closed:
-                    connections[self.alias].close()
-                    return
-                self._sleeping = True
-                # What came between the look and the flag must not be slept over.
-                if self._queue or self.is_closed:
-                    self._rouse()
-                self._wake.acquire()
-                continue
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_IN_A_BATCH))]
-            self._writing = batch
+        while self._has_work():
+            take = min(len(self._queue), MOST_IN_A_BATCH)
+            self._writing = [self._queue.popleft() for _ in range(take)]
+            batch = [work for work in self._writing if not work.is_given_up]
             try:
-                self._write(self._in_time(batch))
-            except Exception as error:
-                logger.exception("The writer failed and goes on.")
-                _fail(batch, CommitFailed(str(error)))
+                self._committer.commit(batch)
+            except BaseException as error:
+                logger.exception("The writer failed, and goes on.")
+                for work in batch:
+                    work.fail(error)
+            self._tell(batch)
             self._writing = []
-            _resolve([(work.waiter, work.error) for work in batch])
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                logger.error("%d works that nobody waited for were lost.", dropped)
 
-    def _in_time(self, batch: list[_Work]) -> list[_Work]:
-        """The works that did not wait too long; the others fail."""
-        late = monotonic() - self._patience
+    def _has_work(self) -> bool:
+        """Sleep until there is some; False when the writer is to end."""
+        while not self._queue:
+            if self._closing:
+                with self._lock:
+                    if self._queue:  # it came while we were leaving
+                        break
+                    self._committer.close()
+                    self._closing = False
+                    self._thread = None
+                    return False
+            self._asleep = True
+            # What came between the look and the flag must not be slept over.
+            if not self._queue and not self._closing:
+                self._bell.get()
+            self._asleep = False
+        return True
+
+    def _tell(self, batch: list[Work]) -> None:
+        by_loop: dict[LoopSide, list[Work]] = {}
         for work in batch:
-            if work.since < late and work.waiter is not None:
-                work.error = CommitFailed("It waited too long to be written.")
-        return [work for work in batch if work.error is None]
+            if work.loop_side is not None:
+                by_loop.setdefault(work.loop_side, []).append(work)
+            else:
+                work.tell()
+        for side, works in by_loop.items():
+            side.tell(works)
 
-    def _write(self, batch: list[_Work]) -> None:
-        """One transaction; when one work spoils it, smaller ones until it is found."""
-        if not batch:
-            return
-        sinks = _by_sink(batch)
-        connection = connections[self.alias]
-        try:
-            with transaction.atomic(using=self.alias):
-                for sink, works in sinks:
-                    if sink is None:
-                        for work in works:
-                            self._run_unit(connection, work)
-                    else:
-                        sink.write(connection, [work.item for work in works])
-        except (OperationalError, InterfaceError) as error:
-            # Gone, locked, or the outcome of the COMMIT is unknown: nothing counts as written.
-            _settle(sinks, committed=False)
-            connection.close()
-            logger.error("%d works are not committed: %s", len(batch), error)
-            _fail(batch, CommitFailed(str(error)))
-        except (DatabaseError, ValueError, TypeError, OverflowError) as error:
-            _settle(sinks, committed=False)
-            if len(batch) == 1:
-                logger.error("A work can't be written: %s", error)
-                _fail(batch, CommitFailed(str(error)))
-                return
-            for work in batch:
-                work.error = work.result = None
-            half = len(batch) // 2
-            self._write(batch[:half])
-            self._write(batch[half:])
-        else:
-            _settle(sinks, committed=True)
+    # -- its state ------------------------------------------------------------------------------
 
-    def _run_unit(self, connection: BaseDatabaseWrapper, work: _Work) -> None:
-        try:
-            with transaction.atomic(using=self.alias):
-                work.result = work.item(connection)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception as error:
-            work.error = error
-
-    # -- the other thread -----------------------------------------------------------------------
-
-    def _oversee(self) -> None:
-        """A database may hang, and the writer with it; nobody else shall wait for that.
-
-        Whether the batch in hand will be committed, nobody can say; what is in the queue by then
-        is late and will not be written.
-        """
-        while not self._end.wait(LOOK):
-            late = monotonic() - self._patience
-            batch = self._writing
-            if not batch or batch[0].since > late:
-                continue
-            error = CommitFailed("The database does not answer.")
-            overdue = [
-                (work.waiter, error)
-                for work in (*batch, *self._queue.copy())
-                if work.since < late and work.waiter is not None and not work.waiter.done()
-            ]
-            if overdue:
-                logger.error("The database hangs: %d works wait in vain.", len(overdue))
-                _resolve(overdue)
-
-    # -- its end --------------------------------------------------------------------------------
+    def health(self) -> str | None:
+        """What the last batch failed with, or that the oldest waits too long; None when well."""
+        for works in (self._writing, self._queue):
+            with suppress(IndexError):  # taken at this very moment
+                if monotonic() - works[0].since > settings.LEDGER.WAIT:
+                    return "The writer does not get through."
+        return self._committer.last_error
 
     def close(self, timeout: float = FLUSH_TIMEOUT) -> None:
-        """Write what waits and end; at most ``timeout`` seconds."""
-        self.is_closed = True
-        self._rouse()
-        self._thread.join(timeout)
-        self._end.set()
+        """Write what waits and end the thread; at most ``timeout`` seconds.
 
-
-def _by_sink(batch: Iterable[_Work]) -> list[tuple[Sink[Any] | None, list[_Work]]]:
-    """Works of one sink together, in the order of arrival."""
-    found: dict[int, tuple[Sink[Any] | None, list[_Work]]] = {}
-    for work in batch:
-        found.setdefault(id(work.sink), (work.sink, []))[1].append(work)
-    return list(found.values())
-
-
-def _settle(sinks: list[tuple[Sink[Any] | None, list[_Work]]], *, committed: bool) -> None:
-    for sink, _ in sinks:
-        if sink is not None:
-            sink.settle(committed)
-
-
-def _fail(batch: list[_Work], error: Exception) -> None:
-    for work in batch:
-        if work.error is None:
-            work.error = error
-            work.result = None
-
-
-def _resolve(told: Iterable[tuple[Any, BaseException | None]]) -> None:
-    """Wake the waiters: one call into each loop for all of them. Who was told before, was told."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Any, BaseException | None]]] = {}
-    for waiter, error in told:
-        if isinstance(waiter, ThreadFuture):
-            with suppress(InvalidStateError):
-                _tell(waiter, error)
-        elif waiter is not None:
-            by_loop.setdefault(waiter.get_loop(), []).append((waiter, error))
-    for loop, waiters in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_wake_all, waiters)
-        except RuntimeError:  # the loop is closed: nobody waits there any more
-            continue
-
-
-def _wake_all(told: list[tuple[Any, BaseException | None]]) -> None:
-    for waiter, error in told:
-        if not waiter.done():
-            _tell(waiter, error)
-
-
-def _tell(waiter: Any, error: BaseException | None) -> None:
-    if error is None:
-        waiter.set_result(None)
-    else:
-        waiter.set_exception(error)
+        A work that comes later starts it anew.
+        """
+        with self._lock:
+            thread = self._thread
+            if thread is None:
+                return
+            self._closing = True
+            self._bell.put(None)
+        thread.join(timeout)
+        if thread.is_alive():
+            logger.error("%d works are not written at the end.", len(self._queue))
 
 
 _writers: dict[str, GroupCommit] = {}
-_writers_lock = threading.Lock()
+_lock = threading.Lock()
+#: What a forked child must neither use nor close: the parent's writers and their connections.
+_inherited: list[dict[str, GroupCommit]] = []
 
 
 def writer(alias: str = "default") -> GroupCommit:
     """The writer of a database in this process, made when it is first asked for."""
     found = _writers.get(alias)
-    if found is None or found.is_closed:
-        with _writers_lock:
-            found = _writers.get(alias)
-            if found is None or found.is_closed:
-                found = _writers[alias] = GroupCommit(alias)
+    if found is None:
+        with _lock:
+            found = _writers.setdefault(alias, GroupCommit(alias))
     return found
 
 
 def close_writers(timeout: float = FLUSH_TIMEOUT) -> None:
-    """Flush and end every writer of this process."""
+    """Flush every writer of this process and end its thread and connection."""
     for each in list(_writers.values()):
         each.close(timeout)
 
 
-os.register_at_fork(after_in_child=_writers.clear)  # a fork has none of the threads
+def _start_afresh() -> None:
+    """A forked child has none of the parent's threads: it gets writers of its own."""
+    global _writers, _lock  # as a whole: the parent may have held the lock
+    _inherited.append(_writers)
+    _writers, _lock = {}, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh)
 atexit.register(close_writers)

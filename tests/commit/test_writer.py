@@ -44,8 +44,8 @@ class Numbers:
 def numbers() -> Iterator[Numbers]:
     with connection.cursor() as cursor:
         cursor.execute(
-            f"create table numbers (place {connection.data_types['AutoField']}"
-            f" {connection.data_types_suffix.get('AutoField', '')} primary key, n integer)"
+            "create table numbers (n integer, place integer primary key "
+            + ("generated always as identity)" if connection.vendor == "postgresql" else ")")
         )
     yield Numbers()
     with connection.cursor() as cursor:
@@ -196,10 +196,10 @@ async def test_a_database_that_hangs_keeps_nobody_waiting(numbers: Numbers, sett
     group = GroupCommit("default")
     numbers.gate.clear()
     try:
-        with pytest.raises(CommitFailed, match="does not answer"):
+        with pytest.raises(CommitFailed, match="waited longer"):
             await asyncio.wait_for(group.put(numbers, 1), 10)
         in_queue = asyncio.to_thread(group.put_now, numbers, 2)
-        with pytest.raises(CommitFailed, match="does not answer"):
+        with pytest.raises(CommitFailed, match="waited longer"):
             await asyncio.wait_for(in_queue, 10)
         numbers.gate.set()
         await group.put(numbers, 3)

@@ -1,0 +1,211 @@
+"""A batch of works becomes one transaction; whoever spoils it is found and fails alone.
+
+Used by the writer's thread only. Every work leaves with its outcome set, whatever happens: this
+module never raises, and never calls something committed that is not.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ..conf import settings
+from .work import Sink, Work
+
+logger = logging.getLogger(__name__)
+
+Group = tuple[Sink[Any], list[Work]]
+
+
+class Committer:
+    """The writer's connection, and what is done with it."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        #: Why the last batch was not committed as a whole; None when it was.
+        self.last_error: str | None = None
+        # Held here, a fork does not end the parent's connection with the thread that made it.
+        self._connection: BaseDatabaseWrapper | None = None
+
+    def commit(self, works: Sequence[Work]) -> None:
+        """Commit what can be; each work has its ``result`` or its ``error`` afterwards."""
+        self.last_error = None
+        units = [work for work in works if work.sink is None]
+        groups = _by_sink(works)
+        if units or len(groups) > 1:
+            groups = self._together(units, groups)
+        for sink, members in groups:
+            self._items(sink, members)
+
+    def close(self) -> None:
+        """End the connection; the next batch opens another."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            connection.close()
+        except Exception as error:
+            logger.info("The writer's connection was broken already: %s", error)
+            connection.connection = None
+
+    # -- transactions ---------------------------------------------------------------------------
+
+    def _together(self, units: list[Work], groups: list[Group]) -> list[Group]:
+        """Units and items in one transaction; returns the groups with a bad item in them."""
+        committed = False
+        spoiled: list[Group] = []
+
+        def note() -> None:
+            nonlocal committed
+            committed = True
+
+        try:
+            connection = self._open()
+            with transaction.atomic(using=self.alias):
+                # The first hook to run: if another one raises, we know that COMMIT was done.
+                transaction.on_commit(note, using=self.alias)
+                if connection.vendor == "postgresql":  # one unit's row lock must not stop us all
+                    with connection.cursor() as cursor:
+                        patience = int(settings.LEDGER.WAIT * 1000)
+                        cursor.execute(f"SET LOCAL lock_timeout = {patience}")
+                for work in units:
+                    self._unit(connection, work)
+                for group in groups:
+                    if not self._group(connection, *group):
+                        spoiled.append(group)
+        except BaseException as error:
+            if not committed:
+                self._lost(error, units, groups)
+                return []
+            logger.exception("A hook that a unit left for after the commit failed.")
+        for group in groups:
+            if group not in spoiled:
+                group[0].settle(committed=True)
+        return spoiled
+
+    def _unit(self, connection: BaseDatabaseWrapper, work: Work) -> None:
+        """One unit in its savepoint. Only a transaction that is lost with it is raised."""
+        if work.is_given_up:
+            return
+        try:
+            with transaction.atomic(using=self.alias):
+                work.result = work.item(connection)
+        except BaseException as error:
+            if _is_lost(connection):
+                raise
+            work.error, work.result = error, None
+
+    def _group(self, connection: BaseDatabaseWrapper, sink: Sink[Any], works: list[Work]) -> bool:
+        """All items of a sink in a savepoint; False when one of them is bad."""
+        try:
+            with transaction.atomic(using=self.alias):
+                sink.write(connection, [work.item for work in works])
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            if _is_lost(connection):
+                raise
+            sink.settle(committed=False)
+            return False
+        return True
+
+    def _items(self, sink: Sink[Any], works: list[Work]) -> None:
+        """The items of one sink in one transaction; when one is bad, in halves, to find it."""
+        works = [work for work in works if not work.is_given_up]
+        if not works:
+            return
+        items = [work.item for work in works]
+        try:
+            connection = self._open()
+            is_one_statement = getattr(sink, "is_one_statement", None)
+            with connection.wrap_database_errors:
+                if is_one_statement is not None and is_one_statement(connection, len(items)):
+                    sink.write(connection, items)
+                else:
+                    with transaction.atomic(using=self.alias):
+                        sink.write(connection, items)
+        except (OperationalError, InterfaceError) as error:
+            self._lost(error, works, [(sink, works)])
+        except BaseException as error:
+            sink.settle(committed=False)
+            if len(works) > 1:
+                half = len(works) // 2
+                self._items(sink, works[:half])
+                self._items(sink, works[half:])
+                return
+            logger.error("An item can't be written: %s", error)
+            self.last_error = str(error)
+            works[0].fail(error)
+        else:
+            sink.settle(committed=True)
+
+    def _lost(self, error: BaseException, works: Sequence[Work], groups: Sequence[Group]) -> None:
+        """The database is gone or locked, or COMMIT failed: nothing counts as written."""
+        self.close()
+        members = {id(work): work for work in works}
+        for sink, of_sink in groups:
+            sink.settle(committed=False)
+            members.update((id(work), work) for work in of_sink)
+        for work in members.values():
+            work.fail(error)
+        self.last_error = str(error)
+        logger.error("%d works are not committed: %s", len(members), error)
+
+    # -- the connection -------------------------------------------------------------------------
+
+    def _open(self) -> BaseDatabaseWrapper:
+        connection = self._connection
+        if connection is not None and connection.connection is not None:
+            if connection.queries_log:  # with DEBUG: thousands of statements, for nobody
+                connection.queries_log.clear()
+            if not _was_ended(connection):
+                return connection
+            self.close()
+        connection = self._connection = connections[self.alias]
+        connection.ensure_connection()
+        if connection.vendor == "sqlite":
+            # A unit that reads before it writes must hold the lock from the start, whatever the
+            # project's settings say; and a lock is not waited for longer than anyone waits.
+            connection.__dict__["transaction_mode"] = "IMMEDIATE"
+            with connection.cursor() as cursor:
+                cursor.execute(f"PRAGMA busy_timeout = {int(settings.LEDGER.WAIT * 1000)}")
+        return connection
+
+
+def _by_sink(works: Sequence[Work]) -> list[Group]:
+    """Items of one sink together, in the order of arrival."""
+    found: dict[int, Group] = {}
+    for work in works:
+        if work.sink is not None:
+            found.setdefault(id(work.sink), (work.sink, []))[1].append(work)
+    return list(found.values())
+
+
+def _is_lost(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the savepoint could not be rolled back: then the whole transaction is gone."""
+    return connection.needs_rollback or connection.closed_in_transaction
+
+
+def _was_ended(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the PostgreSQL server ended the connection while it was idle, as a restart does.
+
+    Costs one poll of the socket (1 µs), and saves the first batch after a restart.
+    """
+    raw: Any = connection.connection
+    protocol = getattr(raw, "pgconn", None)
+    if protocol is None or not hasattr(select, "poll"):
+        return False
+    try:
+        socket = select.poll()
+        socket.register(protocol.socket, select.POLLIN)
+        while socket.poll(0):
+            protocol.consume_input()
+    except Exception as error:
+        logger.info("PostgreSQL ended the writer's connection; it opens another: %s", error)
+        return True
+    return False
