@@ -187,6 +187,8 @@ class Connection:
             if self.has_room is not None and not self.has_room.done():
                 self.has_room.set_result(None)
             await self._answer(frame, is_busy)
+        # Now, and not when the loop calls back: a frame that comes in between needs a new worker.
+        self.workers.discard(asyncio.current_task())  # type: ignore[arg-type]  # it is a task
 
     def _worked(self, worker: asyncio.Task[None]) -> None:
         self.workers.discard(worker)

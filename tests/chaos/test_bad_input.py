@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from mashin_surfaces.exceptions import Code
-from tests.chaos.clients import DEADLINE, ENVIRONMENT, WIRE, until, websocket
+from tests.chaos.clients import DEADLINE, until, websocket
 from tests.live import HOST, LiveProject
 from tests.server.conftest import handshake, masked
 
@@ -36,13 +36,6 @@ REFUSALS = {
 #: Close codes for a client that breaks the protocol (RFC 6455, 7.4.1), and its own.
 CLOSES = {1000, 1001, 1002, 1003, 1007, 1009, *range(3000, 5000)}
 EXAMPLES = settings(max_examples=60, derandomize=True)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveProject]:
-    folder = tmp_path_factory.mktemp("bad")
-    with LiveProject(folder, env=ENVIRONMENT, machines=[WIRE / "machines"]) as project:
-        yield project
 
 
 @pytest.fixture(autouse=True)

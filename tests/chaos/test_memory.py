@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.clients import DEADLINE, ENVIRONMENT, WIRE, websocket
+from tests.chaos.clients import DEADLINE, websocket
 from tests.live import HOST, LiveProject
 from tests.server.conftest import handshake, masked
 
@@ -24,13 +24,6 @@ COUNT, SIZE = 1000, 200_000
 GROWTH = 20 * MIB
 PATH = "/ws/wire/open"
 TEXT = 0x81
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveProject]:
-    folder = tmp_path_factory.mktemp("memory")
-    with LiveProject(folder, env=ENVIRONMENT, machines=[WIRE / "machines"]) as project:
-        yield project
 
 
 class Memory:
