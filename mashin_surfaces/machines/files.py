@@ -10,6 +10,7 @@ from typing import Any, Final
 from django.db import transaction
 
 from ..exceptions import DefinitionError
+from .models import Machine
 from .parser import MAX_SOURCE, Parsed
 from .problems import Problem
 from .review import examine
@@ -131,29 +132,55 @@ def store_files(examined: Iterable[Examined], *, user: Any = None) -> list[Store
     return stored
 
 
-def _examine_file(
-    path: FilePath, effects: Collection[str] | None, generators: Collection[str]
-) -> Examined:
-    source, content = "", b""
+def read_file(path: FilePath) -> str:
+    """The text of a file. Raises ``DefinitionError`` when it can't be read as one."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SOURCE + 1)
-        if len(content) > MAX_SOURCE:  # cut, perhaps within a character: only its size is told
-            content = b" " * len(content)
-        source = content.decode("utf-8-sig")
-        parsed = examine(source, effects, generators)
     except OSError as error:
-        problem = Problem(f"The file can't be read: {error.strerror}.", line=1, column=1)
-        return Examined(path, source, None, (problem,))
+        raise _unreadable(f"The file can't be read: {error.strerror}.") from None
+    if len(content) > MAX_SOURCE:
+        raise _unreadable(f"A source has at most {MAX_SOURCE // 1024} KiB, this has more.")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        problem = Problem(
+        before = content[: error.start]
+        raise _unreadable(
             f"The file is not UTF-8: found the byte 0x{content[error.start]:02X}.",
-            line=line,
-            column=column,
-        )
-        return Examined(path, source, None, (problem,))
+            before.count(b"\n") + 1,
+            error.start - before.rfind(b"\n"),
+        ) from None
+
+
+def _unreadable(message: str, line: int = 1, column: int = 1) -> DefinitionError:
+    return DefinitionError([Problem(message, line=line, column=column)])
+
+
+def examine_stored(
+    effects: Collection[str] | None = None, generators: Collection[str] = ()
+) -> list[Examined]:
+    """Every machine in the database, by its source; the ``path`` is the machine's name."""
+    return [
+        _examine(FilePath(machine.name), machine.source, effects, generators)
+        for machine in Machine.objects.order_by("name")
+    ]
+
+
+def _examine_file(
+    path: FilePath, effects: Collection[str] | None, generators: Collection[str]
+) -> Examined:
+    try:
+        source = read_file(path)
+    except DefinitionError as error:
+        return Examined(path, "", None, tuple(error.problems))
+    return _examine(path, source, effects, generators)
+
+
+def _examine(
+    path: FilePath, source: str, effects: Collection[str] | None, generators: Collection[str]
+) -> Examined:
+    try:
+        parsed = examine(source, effects, generators)
     except DefinitionError as error:
         return Examined(path, source, None, tuple(error.problems))
     return Examined(path, source, parsed, tuple(parsed.warnings))

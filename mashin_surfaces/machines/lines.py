@@ -10,6 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from .scanning import MAX_DEPTH, one_line_end, text_end, without_comments
@@ -17,6 +18,7 @@ from .scanning import MAX_DEPTH, one_line_end, text_end, without_comments
 #: ``(message, offset)``: how a problem is told.
 Tell = Callable[[str, int], object]
 
+ENOUGH: Final = 100  # problems with texts and brackets, after which nothing more is read
 MAX_BLOCKS: Final = 32  # in one another
 SECTIONS: Final = (
     "accepts", "responds with", "achieves", "ensures", "implements", "tools", "verifies",
@@ -78,23 +80,25 @@ class Source:
 
 def logical_lines(source: Source, tell: Tell) -> list[Line]:
     """The lines that are not empty, in order, without their blocks."""
-    for match in _CONTROL.finditer(source.text):
+    for match in islice(_CONTROL.finditer(source.text), ENOUGH):
         code = ord(match.group())
         tell(f"Found the character U+{code:04X}, which has no place in a source.", match.start())
-    reader = _Lines(source, tell)
-    return list(reader.read())
+    return list(_Lines(source, tell).read())
 
 
 class _Lines:
     def __init__(self, source: Source, tell: Tell) -> None:
         self.source = source
         self.clean = source.clean
-        self.tell = tell
+        self._tell = tell
+        self._told = 0
         self.is_flat = source.is_flat
 
     def read(self) -> Iterator[Line]:
         position = 0
         while match := _LINE_START.search(self.clean, position):
+            if self._told > ENOUGH:
+                return
             start = match.end()
             indent = len(match[1])
             if "\t" in match[1]:
@@ -104,6 +108,10 @@ class _Lines:
             text = self.clean[start:end].rstrip()
             yield Line(text + missing, start, start + len(text), indent)
             position = self._physical_end(end)
+
+    def tell(self, message: str, offset: int) -> None:
+        self._told += 1
+        self._tell(message, offset)
 
     def _end_of_line(self, start: int, indent: int) -> tuple[int, str]:
         """Where the logical line ends, and what must be added to close what is open."""

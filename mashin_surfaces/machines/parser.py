@@ -32,6 +32,8 @@ class Parsed:
     definition: MachineDefinition
     source_map: SourceMap
     warnings: list[Problem]
+    #: Lines of expressions on several lines; comments there are part of them.
+    expression_lines: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Reading:
     warnings: list[Problem] = field(default_factory=list)
     source_map: SourceMap = field(default_factory=dict)
     unread: frozenset[str] = frozenset()
+    expression_lines: frozenset[int] = frozenset()
 
 
 def parse(source: str) -> Parsed:
@@ -53,7 +56,9 @@ def parse(source: str) -> Parsed:
     reading = read_source(source)
     if reading.definition is None or reading.problems:
         raise DefinitionError(reading.problems[:MAX_PROBLEMS])
-    return Parsed(reading.definition, reading.source_map, reading.warnings)
+    return Parsed(
+        reading.definition, reading.source_map, reading.warnings, reading.expression_lines
+    )
 
 
 def read_source(text: str) -> Reading:
@@ -73,6 +78,7 @@ def read_source(text: str) -> Reading:
         reader.warnings,
         reader.source_map,
         _unread(reader, lines[0].children if lines else []),
+        frozenset(reader.expression_lines),
     )
 
 
@@ -118,10 +124,8 @@ def _read_machine(reader: Reader, lines: list[Line]) -> MachineDefinition | None
         _read_sections(reader, machine.children, values)
     else:
         _read_sections(reader, machine.children, values)
-    return reader.build(
-        MachineDefinition, (), {key: value for key, value in values.items() if value is not None},
-        machine.start,
-    )  # fmt: skip
+    given = {key: value for key, value in values.items() if value is not None}
+    return reader.build(MachineDefinition, (), given, machine.start)
 
 
 def _read_sections(reader: Reader, sections: list[Line], values: dict[str, Any]) -> None:

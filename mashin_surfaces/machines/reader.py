@@ -52,6 +52,8 @@ class Reader:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self.source_map: dict[Path, tuple[int, int]] = {}
+        #: The lines of expressions on several lines, whose comments are part of them.
+        self.expression_lines: set[int] = set()
         self._told: set[int] = set()
 
     # -- telling ---------------------------------------------------------------------------
@@ -98,7 +100,7 @@ class Reader:
         self, part: type[PartType], path: Path, values: Mapping[str, Any], offset: int
     ) -> PartType | None:
         """A part of the definition; what pydantic refuses is told where it stands."""
-        self.mark(path, offset)
+        self.source_map.setdefault(path, self.source.place(offset))
         try:
             return part(**values)
         except ValidationError as error:
@@ -280,6 +282,7 @@ class Reader:
             raw = [text[margin:] for text in raw]
             shifts = [margin] * len(raw)
         places = [(row + index, shift + 1) for index, shift in enumerate(shifts)]
+        self.expression_lines.update(place[0] for place in places)
         while len(raw) > 1 and not raw[0].strip():
             del raw[0], places[0]
         return Captured(on_lines("\n".join(raw)), tuple(places))

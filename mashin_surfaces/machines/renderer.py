@@ -475,10 +475,10 @@ def _surfaces(surfaces: Iterable[SurfaceSpec]) -> Lines:
         if isinstance(surface, OtherSurface):
             yield from ((1 + depth, text) for depth, text in _constants(surface.options))
             continue
-        for name in type(surface).model_fields:
-            value = getattr(surface, name)
-            if name != "kind" and name in surface.model_fields_set and value is not None:
-                yield 1, f"{name}: {_SURFACE_VALUES[name](value)}"
+        for name, write in _SURFACE_VALUES.items():
+            value = getattr(surface, name, None)
+            if name in surface.model_fields_set and value is not None:
+                yield 1, f"{name}: {write(value)}"
 
 
 def _list_of_words(values: Sequence[str]) -> str:
@@ -491,18 +491,18 @@ def _grant(values: Sequence[str]) -> str:
 
 _SURFACE_VALUES: Final[Mapping[str, Callable[[Any], str]]] = {
     "path": write_text,
+    "method": write_text,
+    "title": write_text,
+    "layout": write_text,
+    "dialect": str,
     "auth": _list_of_words,
     "scopes": _grant,
     "grant": _grant,
     "rate": write_text,
-    "dialect": str,
-    "idle_timeout": _duration,
-    "max_message": str,
     "subscribe": str,
     "every": _duration,
     "push": str,
+    "idle_timeout": _duration,
+    "max_message": str,
     "concurrency": str,
-    "method": write_text,
-    "title": write_text,
-    "layout": write_text,
 }

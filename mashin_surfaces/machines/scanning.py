@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MAX_DEPTH: Final = 64  # of brackets and of ``${…}`` in one another
+MAX_DEPTH: Final = 64  # of brackets in one another
+MAX_HOLES: Final = 32  # of ``${…}`` in one another
 
 _IN_TEXT: Final = {'"': re.compile(r'[^"\\$\n]+'), "'": re.compile(r"[^'\\$\n]+")}
 _IN_HOLE: Final = re.compile(r"[^\"'{}]+")
@@ -51,7 +52,7 @@ def text_end(source: str, start: int, depth: int = 0) -> int | None:
 
 def hole_end(source: str, start: int, depth: int = 0) -> int | None:
     """The offset behind the ``${…}`` that begins at ``start``; None when it is not closed."""
-    if depth > MAX_DEPTH:
+    if depth > MAX_HOLES:
         return None
     position, braces = start + 2, 1
     while position < len(source):
@@ -82,7 +83,9 @@ def without_comments(text: str) -> str:
         here = match.start()
         if match.group() != "/":
             end = text_end(text, here)
-            position = here + 1 if end is None else end
+            if end is None:  # not closed on its line: what follows there is no comment
+                end = text.find("\n", here)
+            position = len(text) if end < 0 else end
         elif text.startswith("//", here):
             end = text.find("\n", here)
             end = len(text) if end < 0 else end
