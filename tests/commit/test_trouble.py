@@ -18,7 +18,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mashin_surfaces.commit import CommitFailed, GroupCommit, writer
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor != "sqlite", reason="it locks and copies SQLite files"),
+]
 
 PATIENCE = 10.0
 
