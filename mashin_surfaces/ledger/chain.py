@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import ROUND_DOWN, Context, Decimal
+from decimal import Context, Decimal
 from random import getrandbits
 from typing import Any
 
@@ -26,7 +26,7 @@ HASHED = (
 )  # fmt: skip
 _COST = Decimal("0.00000001")
 #: SQLite keeps a decimal as a float: so many digits come back as they went in.
-_DIGITS = Context(prec=15, rounding=ROUND_DOWN)  # up, it might not fit the column
+_DIGITS = Context(prec=15)
 
 
 def row_hash(values: Sequence[Any]) -> str:
