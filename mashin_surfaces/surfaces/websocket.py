@@ -188,7 +188,7 @@ class Connection:
                 self.has_room.set_result(None)
             await self._answer(frame, is_busy)
         # Now, and not when the loop calls back: a frame that comes in between needs a new worker.
-        self.workers.discard(asyncio.current_task())  # type: ignore[arg-type]  # it is a task
+        self.workers.discard(asyncio.current_task())
 
     def _worked(self, worker: asyncio.Task[None]) -> None:
         self.workers.discard(worker)

@@ -1,4 +1,4 @@
-"""Questions in bursts of all sizes, which arrive at any moment of the answering: none is forgotten."""
+"""Questions in bursts, which arrive at any moment of the answering: none is forgotten."""
 
 from __future__ import annotations
 
