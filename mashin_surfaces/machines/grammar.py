@@ -113,7 +113,7 @@ def read(start: str, text: str) -> Any:
     try:
         return _grammar().parse(_masked(text), start=start)
     except UnexpectedInput as error:
-        raise _explain(text, error) from None
+        raise _explain(text, start, error) from None
 
 
 @cache
@@ -429,7 +429,15 @@ _MODIFIER_WORDS: Final = (
 _PIECE: Final = re.compile(r"[^\W\d]\w*|-?\d[\w.]*|.", re.DOTALL)
 
 
-def _explain(text: str, error: UnexpectedInput) -> Wrong:
+def _is_whole(text: str, start: str) -> bool:
+    try:
+        _grammar().parse(_masked(text), start=start)
+    except (UnexpectedInput, Wrong):
+        return False
+    return True
+
+
+def _explain(text: str, start: str, error: UnexpectedInput) -> Wrong:
     at: int | None = error.pos_in_stream  # also None or -1, whatever Lark's types say
     if at is None or not 0 <= at < len(text):
         at = len(text)
@@ -440,6 +448,8 @@ def _explain(text: str, error: UnexpectedInput) -> Wrong:
         expected = set(accepts or error.expected)
     elif isinstance(error, UnexpectedCharacters):
         expected = set(error.allowed or ())
+        if _is_whole(text[:at], start):
+            expected.add("$END")
     else:
         at, expected = len(text), set()
     while at < len(text) and text[at].isspace():
@@ -467,7 +477,7 @@ def _expected(terminals: set[str]) -> str:
     if len(names & _MODIFIERS) > 3:
         names -= _MODIFIERS
         words.append(f"a modifier ({', '.join(_MODIFIER_WORDS)})")
-    if names >= _VALUES:
+    if names >= {"STRING", "NUMBER", "LIST_OPEN", "MAP_OPEN"}:
         names -= _VALUES
         words.append("a value (a text in quotes, a number, true, false, null, […] or {…})")
     others = sorted({_EXPECTED.get(name, f'"{name.lower()}"') for name in names})
@@ -486,6 +496,8 @@ def _hint(text: str, at: int, expected: set[str]) -> str:
         return similar(piece, _MODIFIER_WORDS)
     if "STRING" in expected and piece[:1].isalpha() and "NAME" not in expected:
         return " Texts stand in double quotes."
+    if piece == "-" and at and text[at - 1].isalnum():
+        return " Names have letters, digits and _ only."
     if piece == "'":
         return " Texts stand in double quotes."
     return ""

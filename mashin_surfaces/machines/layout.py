@@ -27,6 +27,7 @@ NEEDS_INDENTATION: Final = (
 
 _NAME: Final = r"[^\W\d]\w*"
 _KEY: Final = re.compile(rf"{_NAME}(?:\.{_NAME})*[ \t]*:(?![\w*:])")
+_OPTION: Final = re.compile(r"(?:using|from|of|to|after|max|backoff|delay|name|machine)\s*:")
 _FIELD: Final = re.compile(rf"{_NAME}\s+as\b")
 
 
@@ -121,7 +122,7 @@ _BLOCKS: Final = {
         )
     ),
     "keys": _Block((_Kind(_KEY),), commas=True),
-    "settings": _Block((_Kind(_KEY),)),
+    "settings": _Block((_Kind(_KEY),)),  # of a step: commas separate its options
     "tools": _Block((_Kind(re.compile(rf"{_NAME}\s+from\b")),)),
     "verifies": _Block((_Kind(re.compile(r"test\s+(?=\")"), "test", "test"),)),
     "test": _Block(
@@ -178,6 +179,7 @@ class _Splitter:
         #: The open blocks, outermost first: name, and where its items are put.
         self._open: list[tuple[str, list[Line]]] = [(block, self.items)]
         self._below: dict[int, str] = {}
+        self._last = 0  # where the last item begins
         self._split(block, tell)
 
     def owner_of(self, child: Line) -> tuple[Line, str]:
@@ -231,7 +233,7 @@ class _Splitter:
             if name == "machine" and not self._may_begin_section(here):
                 continue
             for kind in block.kinds:
-                if kind.pattern is _KEY and not may_be_key:
+                if kind.pattern is _KEY and not (may_be_key and self._is_input(here, level)):
                     continue
                 if kind.pattern.match(self.text, here):
                     return level, kind
@@ -239,13 +241,21 @@ class _Splitter:
                 break
         return 0, None
 
+    def _is_input(self, here: int, level: int) -> bool:
+        """Not an option of a step: those stand on its first line, before all else."""
+        name, items = self._open[level]
+        if name not in {"ask", "settings"} or items or not here:
+            return True
+        return "\n" in self.text[self._last : here] or not _OPTION.match(self.text, here)
+
     def _may_begin_section(self, here: int) -> bool:
         return self.is_single or here == 0 or self.text[:here].rstrip(" \t").endswith("\n")
 
     def _begin(self, here: int, level: int, kind: _Kind | None, *, first: bool = False) -> Line:
         start = self.line.start + here
         item = Line("", start, start, self.line.indent)
-        _, items = self._open[level]
+        items = self._open[level][1]
+        self._last = here
         items.insert(0 if first else len(items), item)
         if kind is None:
             self._below[id(item)] = ""
@@ -270,7 +280,7 @@ class _Splitter:
 
 _TOKEN: Final = re.compile(
     r"(?P<space>\s+)"
-    r"|(?P<value>[^\W\d]\w*|\d[\w.]*)"
+    r"|(?P<value>[^\W\d]\w*|\d[\w.]*|\.\*(?!\S)|\.\*(?=,))"
     r"|(?P<quote>[\"'])"
     r"|(?P<open>[(\[{])|(?P<close>[)\]}])"
     r"|(?P<comma>,)|(?P<conditional>\?(?![.?]))|(?P<colon>:)"

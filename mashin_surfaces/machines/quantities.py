@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 _NUMBER: Final = r"(\d+(?:\.\d+)?)"
 _DURATION: Final = re.compile(rf"\s*{_NUMBER}\s*(ms|s|m|h|d)?\s*", re.ASCII)
 _RATE: Final = re.compile(rf"\s*{_NUMBER}\s*/\s*([smh])(?:\s+burst\s+(\d+))?\s*", re.ASCII)
 _SIZE: Final = re.compile(rf"\s*{_NUMBER}\s*(B|KiB|MiB|kB|MB)?\s*", re.ASCII)
-#: How many of a unit make the base unit, or how many of the base unit it is: (times, by).
 _SECONDS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _BYTES: Final = {"B": 1, "KiB": 1024, "MiB": 1024**2, "kB": 1000, "MB": 1000**2}
 _LONGEST: Final = 366 * 86400
+_FASTEST: Final = 1_000_000
+_LONGEST_SHOWN: Final = 60  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,10 @@ def parse_rate(text: str) -> Rate:
     if match is None:
         raise ValueError(f'{_shown(text)} is no rate; write "20/s", "100/m" or "20/s burst 40".')
     per_second = float(match[1]) / _SECONDS[match[2]]
-    burst = int(match[3]) if match[3] and len(match[3]) < 10 else math.ceil(per_second)
-    if not 0 < per_second <= 1_000_000 or (match[3] and not 0 < burst <= 1_000_000):
-        raise ValueError(f"A rate and its burst are from 1 to 1000000, this is {_shown(text)}.")
-    return Rate(per_second, burst)
+    burst = float(match[3]) if match[3] else math.ceil(per_second)
+    if not (0 < per_second <= _FASTEST and 1 <= burst <= _FASTEST):
+        raise ValueError(f"A rate and its burst are from 1 to {_FASTEST}, this is {_shown(text)}.")
+    return Rate(per_second, int(burst))
 
 
 def parse_size(value: str | float) -> int:
@@ -90,7 +92,7 @@ def _no_duration(value: object) -> str:
 
 def _shown(value: object) -> str:
     text = f'"{value}"' if isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
 
 
 def _plain(number: float) -> str:
@@ -98,6 +100,4 @@ def _plain(number: float) -> str:
     text = repr(number)
     if "e" not in text:
         return text.removesuffix(".0")
-    from decimal import Decimal
-
     return format(Decimal(text), "f")

@@ -104,12 +104,18 @@ class Reader:
         try:
             return part(**values)
         except ValidationError as error:
-            for problem in problems_of(error, path):
-                placed = problem.at(self.source_map)
-                line, column = placed.line, placed.column
-                if line is None or column is None:
-                    line, column = self.source.place(offset)
-                self.tell_at(problem.message, line, column)
+            problems = problems_of(error, path)
+        for problem in problems:
+            placed = problem.at(self.source_map)
+            line, column = placed.line, placed.column
+            if line is None or column is None:
+                line, column = self.source.place(offset)
+            self.tell_at(problem.message, line, column)
+        # What is left is still worth a review: other lines may speak of it.
+        wrong = {problem.path[len(path)] for problem in problems if len(problem.path) > len(path)}
+        try:
+            return part(**{key: value for key, value in values.items() if key not in wrong})
+        except ValidationError:
             return None
 
     def rest(self, line: Line, words: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ..exceptions import DefinitionError, Refusal
-from .definition import Field, MachineDefinition
+from .definition import Field, MachineDefinition, Type
 from .places import field_lists, fields_of
 from .problems import Path, Problem
 from .schemas import Schema
@@ -69,20 +69,26 @@ def _field(field: Field, path: Path) -> Iterator[Problem]:
         if length is not None and length < 0:
             yield Problem(f'"{modifier}" is at least 0, this is {length}.', path)
             return
-    if kind == "enum":
-        yield from _enum(field, path)
-    if kind != "file" and not (kind == "enum" and not field.type.choices):
+    enums = list(_enums(field.type))
+    for enum in enums:
+        if not enum.choices:
+            yield Problem(
+                f'The enum of "{field.name}" has no values; write enum("a", "b").', (*path, "type")
+            )
+        elif len(set(enum.choices)) < len(enum.choices):
+            yield Problem(f'The enum of "{field.name}" has a value twice.', (*path, "type"))
+    if kind != "file" and all(enum.choices for enum in enums):
         yield from _values(field, path)
 
 
-def _enum(field: Field, path: Path) -> Iterator[Problem]:
-    choices = field.type.choices
-    if not choices:
-        yield Problem(
-            f'The enum "{field.name}" has no values; write enum("a", "b").', (*path, "type")
-        )
-    if len(set(choices)) < len(choices):
-        yield Problem(f'The enum "{field.name}" has a value twice.', (*path, "type"))
+def _enums(kind: Type) -> Iterator[Type]:
+    """The enums in a type, at any depth."""
+    if kind.name == "enum":
+        yield kind
+    if kind.item is not None:
+        yield from _enums(kind.item)
+    for field in kind.fields:
+        yield from _enums(field.type)
 
 
 def _values(field: Field, path: Path) -> Iterator[Problem]:

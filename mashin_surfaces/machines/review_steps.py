@@ -113,7 +113,7 @@ class _Reviewer:
         known.steps[step.name] = _outputs(step)
 
     def _branches(self, step: Decide, path: Path, known: _Known) -> Iterator[Problem]:
-        if not step.branches:
+        if not step.branches and known.all_read:
             yield Problem(f'The decide "{step.name}" has no branches.', path)
         for index, branch in enumerate(step.branches):
             here: Path = (*path, "branches", index)

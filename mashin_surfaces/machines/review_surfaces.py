@@ -33,7 +33,8 @@ def review_surfaces(definition: MachineDefinition, unread: Collection[str]) -> I
         if isinstance(surface, OtherSurface):
             continue
         here: Path = ("expresses", index)
-        yield from _path(surface.path, (*here, "path"))
+        if surface.path or "expresses" not in unread:
+            yield from _path(surface.path, (*here, "path"))
         address = (protocol_of(surface.kind), surface.path)
         if address in seen and surface.path:
             yield Problem(
@@ -50,7 +51,7 @@ def review_surfaces(definition: MachineDefinition, unread: Collection[str]) -> I
 def _path(path: str, place: Path) -> Iterator[Problem]:
     problem = ""
     if not path:
-        problem = 'A surface needs a path: path: "/…".'
+        problem = 'The surface needs a path; write below it: path: "/…"'
     elif not path.startswith("/"):
         problem = f'A path begins with "/", this is "{path}".'
     elif len(path) > MAX_PATH:

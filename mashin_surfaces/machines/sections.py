@@ -142,6 +142,7 @@ def _read_permission(reader: Reader, line: Line, phrase: str, found: dict[str, A
     at = reader.rest(line, phrase)
     if phrase == "authority":
         reader.no_rest(line, at)
+        reader.mark(("ensures", "permissions", "authority"), line.start)
         authority = _read_words(reader, line.children, ("ensures", "permissions", "authority"))
         found["authority"] = {**found.get("authority", {}), **authority}
         return

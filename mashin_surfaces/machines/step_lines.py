@@ -62,6 +62,7 @@ def read_implements(reader: Reader, section: Line) -> Implements | None:
             steps.append(line)
             continue
         key = phrase.replace(" ", "_")
+        reader.mark((*path, key), line.start)
         reader.no_rest(line, reader.rest(line, phrase))
         if key in values:
             reader.tell(f'A second "{phrase}" in one machine.', line.start)
@@ -547,12 +548,12 @@ def _read_wait_for(reader: Reader, line: Line, at: int, path: Path) -> Step | No
 
 
 def _read_launch(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
-    head = _head(reader, line, at, path, ("from",))
+    head = _head(reader, line, at, path, ("from", "machine"))
     if head is None:
         return None
     values: dict[str, Any] = {**head.values(), "inputs": {}}
-    if "from" in head.options:
-        values["machine"] = _text(reader, line, at, head.options["from"])
+    for option in head.options.values():
+        values["machine"] = _text(reader, line, at, option)
     for key, child in reader.keys(line.children, "This step"):
         if key.name == "machine" and not key.is_quoted:
             found = reader.values(child, key.at)

@@ -64,6 +64,7 @@ def _read_surface(reader: Reader, block: Line, kind: str, path: Path) -> Surface
     reader.no_rest(block, reader.rest(block, kind))
     known = tuple(name for name in part.model_fields if name != "kind")
     values: dict[str, Any] = {}
+    before = len(reader.problems)
     for key, line in reader.keys(block.children, kind, (*known, "authentication")):
         name = "auth" if key.name == "authentication" else key.name
         if name in values:
@@ -76,8 +77,8 @@ def _read_surface(reader: Reader, block: Line, kind: str, path: Path) -> Surface
         value = _read_value(reader, line, key, found)
         if value is not None:
             values[name] = value
-    if "path" not in values and not any(line.text.startswith("path") for line in block.children):
-        reader.tell(f'A {kind} surface needs a path: path: "/…".', block.start)
+    if "path" not in values and len(reader.problems) == before:
+        reader.tell(f'The {kind} surface needs a path; write below it: path: "/…"', block.start)
     return reader.build(part, path, values, block.start)
 
 
