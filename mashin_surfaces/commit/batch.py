@@ -29,6 +29,7 @@ class Committer:
         self.alias = alias
         #: Why the last batch was not committed as a whole; None when it was.
         self.last_error: str | None = None
+        self._told = False
         # Held here, a fork does not end the parent's connection with the thread that made it.
         self._connection: BaseDatabaseWrapper | None = None
 
@@ -41,6 +42,9 @@ class Committer:
             groups = self._together(units, groups)
         for sink, members in groups:
             self._items(sink, members)
+        if self._told and self.last_error is None:
+            self._told = False
+            logger.warning("Works are committed again.")
 
     def close(self) -> None:
         """End the connection; the next batch opens another."""
@@ -154,7 +158,9 @@ class Committer:
         for work in members.values():
             work.fail(error)
         self.last_error = str(error)
-        logger.error("%d works are not committed: %s", len(members), error)
+        if not self._told:  # said once, not with every batch while it lasts
+            logger.error("%d works are not committed: %s", len(members), error)
+        self._told = True
 
     # -- the connection -------------------------------------------------------------------------
 

@@ -88,12 +88,15 @@ async def govern(
             logger.warning(
                 "%s failed (request %s)", door.label, request_id, exc_info=caught.__cause__
             )
+    except asyncio.CancelledError:  # nobody waits any more; what was asked is recorded all the same
+        cancelled = Refusal(Code.EXECUTION_FAILED, "The execution was cancelled.")
+        record_soon(_access(door, caller, case, value, None, cancelled, _asked(run)))
+        raise
     except Exception:
         logger.exception("%s failed (request %s)", door.label, request_id)
         refusal = Refusal(Code.EXECUTION_FAILED, "The machine failed.")
-    steps = dumps(run.asked).decode() if run is not None and run.asked else ""
     try:
-        await record(_access(door, caller, case, value, result, refusal, steps))
+        await record(_access(door, caller, case, value, result, refusal, _asked(run)))
     except Refusal as unavailable:
         return Answer(request_id, None, unavailable)
     return Answer(request_id, result, refusal)
@@ -128,6 +131,10 @@ def note_soon(door: Door, caller: Caller, event: str, started: int, facts: dict[
     text = dumps(facts).decode()
     case = _Case(access_id, access_id, started, event)
     record_soon(_access(door, caller, case, "", None, None, text))
+
+
+def _asked(run: Run | None) -> str:
+    return dumps(run.asked).decode() if run is not None and run.asked else ""
 
 
 def _admit(door: Door, principal: Principal) -> None:

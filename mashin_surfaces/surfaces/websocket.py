@@ -15,6 +15,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from time import perf_counter_ns, time
 from typing import Any, ClassVar
 
@@ -69,7 +70,7 @@ class SurfaceConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no t
             return
         caller = await self._enter(door)
         if caller is not None:
-            await Connection(self, caller).live()
+            await Connection(self, caller, door).live()
 
     async def _enter(self, door: Door) -> Caller | None:
         """Authenticate, permit, record, accept; None when the upgrade was refused (and said so)."""
@@ -102,7 +103,7 @@ def consumer_for(route: Route) -> type[SurfaceConsumer]:
 class Connection:
     """An accepted socket: its queue, its workers, its clock."""
 
-    def __init__(self, consumer: SurfaceConsumer, caller: Caller) -> None:
+    def __init__(self, consumer: SurfaceConsumer, caller: Caller, door: Door) -> None:
         self.route = consumer.route
         self.caller = caller
         self.receive, self.send = consumer.receive, consumer.base_send
@@ -118,9 +119,8 @@ class Connection:
         self.sending_since: float | None = None
         self.messages = self.refusals = 0
         self.closing: asyncio.Task[None] | None = None
+        self.is_gone = False
         self.clock: asyncio.TimerHandle | None = None
-        door = self.route.door
-        assert door is not None  # noqa: S101  narrows the type: the consumer has just used it
         self._take(door)
 
     def _take(self, door: Door) -> None:
@@ -139,7 +139,7 @@ class Connection:
         """Read until the end; whatever ends it, everything is put away."""
         self.reader = asyncio.current_task()
         self.route.connections.add(self)
-        self._tick()
+        self._look_at_route()  # it may have changed while we were let in
         code = 1006
         try:
             while True:
@@ -152,8 +152,11 @@ class Connection:
             self.route.connections.discard(self)
             if self.clock is not None:
                 self.clock.cancel()
-            for worker in self.workers:
-                worker.cancel()
+            if self.closing is not None:
+                self.closing.cancel()
+            # A machine that runs is let run to its end, and recorded; nothing new begins.
+            self.is_gone = True
+            self.waiting.clear()
             facts = {"code": code, "messages": self.messages, "refusals": self.refusals}
             note_soon(self.door, self.caller, "disconnect", self.opened, facts)
 
@@ -244,8 +247,11 @@ class Connection:
         await self._send(self.dialect.authenticated(command.id))
 
     async def _send(self, text: str) -> None:
+        if self.is_gone:
+            return
         self.sending_since = self.loop.time()
-        await self.send({"type": "websocket.send", "text": text})
+        with suppress(OSError):  # it went this very moment: some servers say so
+            await self.send({"type": "websocket.send", "text": text})
         self.sending_since = None
 
     # -- its end --------------------------------------------------------------------------------
@@ -304,17 +310,17 @@ class Connection:
             self.closing = self.loop.create_task(self._close(code or 1000, refusal))
 
     async def _close(self, code: int, refusal: Refusal | None) -> None:
-        if refusal is not None:
-            answer = await note(self.door, self.caller, event="end", refusal=refusal)
-            await self._send(self.dialect.refusal(None, refusal.as_dict(answer.request_id)))
-        await self.send(
-            {
-                "type": "websocket.close",
-                "code": code,
-                "reason": "" if refusal is None else refusal.message,
-            }
-        )
-        await asyncio.sleep(CLOSE_TIMEOUT)
+        """``live`` cancels this when the client has closed too."""
+        with suppress(TimeoutError):  # a client that does not read can't be told
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                if refusal is not None:
+                    answer = await note(self.door, self.caller, event="end", refusal=refusal)
+                    await self._send(self.dialect.refusal(None, refusal.as_dict(answer.request_id)))
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                reason = "" if refusal is None else refusal.message
+                await self.send({"type": "websocket.close", "code": code, "reason": reason})
+                await asyncio.sleep(CLOSE_TIMEOUT)
         if self.reader is not None:
             self.reader.cancel()
 

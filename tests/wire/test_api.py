@@ -85,7 +85,7 @@ async def test_credentials_are_wanted_and_scopes_checked(wire: Wire) -> None:
     post: dict[str, Any] = {"json": {"text": "hi"}}
     nobody = await wire.request("POST", "/api/wire/echo", **post)
     assert nobody.status_code == 401
-    assert nobody.headers["WWW-Authenticate"] == "Bearer"
+    assert nobody.headers["WWW-Authenticate"] == "Bearer, Api-Key"
     weak = bearer(wire.token("weak", "nothing:at-all"))
     refused = await wire.request("POST", "/api/wire/echo", headers=weak, **post)
     assert refused.status_code == 403

@@ -245,6 +245,14 @@ async def test_a_disconnect_is_recorded_with_its_counts(wire: Wire) -> None:
     ]
 
 
+async def test_what_runs_when_its_client_leaves_is_recorded(wire: Wire) -> None:
+    async with wire.connect("/ws/wire/open", wire.token("hasty")) as socket:
+        await socket.send('{"seconds": 0.3}')
+        await wire.eventually(lambda: wire.accesses(principal="hasty", event="connect"))
+    rows = await wire.eventually(lambda: wire.accesses(principal="hasty", event="message"))
+    assert rows[0]["outcome"] == "allowed"
+
+
 async def test_definitions_change_under_live_sockets(wire: Wire) -> None:
     source = (
         "machine wire_change\n  responds with\n    value as number\n  implements\n"
