@@ -242,6 +242,7 @@ def write_readme(table: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured")
     parser.add_argument("--quick", action="store_true", help="short windows, to see that it works")
     parser.add_argument(
         "--only", action="append", choices=("websocket", "api", "memory"), help="a part of it"
@@ -254,7 +255,7 @@ def main() -> None:
     options = parser.parse_args()
     kinds = set(options.only or ("websocket", "api", "memory"))
     with tempfile.TemporaryDirectory(prefix="mashin-bench-") as folder:
-        rounds, seconds = (1, 1.0) if options.quick else (5, 4.0)
+        rounds, seconds = (1, 1.0) if options.quick else (options.rounds, 4.0)
         numbers: dict[str, list[float]] = {}
         session = Session(rounds, seconds, Path(folder), numbers)
         for database in options.database or ("SQLite", "PostgreSQL"):
