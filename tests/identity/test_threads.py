@@ -15,6 +15,7 @@ from mashin_surfaces.identity import threads
 word: ContextVar[str] = ContextVar("word")
 
 
+@pytest.mark.django_db(transaction=True)  # the threads look after their connections
 async def test_work_is_done_elsewhere_with_the_callers_context() -> None:
     word.set("hello")
     name, heard = await threads.run(lambda: (threading.current_thread().name, word.get()))
@@ -22,6 +23,7 @@ async def test_work_is_done_elsewhere_with_the_callers_context() -> None:
     assert heard == "hello"
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_what_the_work_raises_comes_back() -> None:
     with pytest.raises(LookupError, match="gone"):
         await threads.run(_fail)

@@ -44,6 +44,8 @@ class Carrier:
                     "tests.server.apps:application",
                 ],
                 cwd=ROOT,
+                # A job in the background of a shell without a terminal inherits an ignored SIGINT.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
                 pass_fds=[listener.fileno()],
                 stdout=log,
                 stderr=subprocess.STDOUT,
