@@ -1,6 +1,7 @@
 """A source written anew in its canonical form, with its comments.
 
-A comment goes with the part of the definition that stands behind it on its line, or on the next.
+A comment behind something goes with the first part of the definition on its line; one that has a
+line of its own goes above what follows it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def _comments_of(text: str, parsed: Parsed) -> list[_Comment]:
 
 
 def _with_comments(rendered: str, comments: list[_Comment], places: SourceMap) -> str:
-    lines = rendered.splitlines()
+    lines = rendered.removesuffix("\n").split("\n")
     written = parse(rendered).source_map
     order = sorted((place, len(path), path) for path, place in places.items())
     above: dict[int, list[str]] = {}

@@ -220,8 +220,8 @@ def _reference(names: tuple[str, ...], known: _Known) -> str:
         case "state":
             pass
         case _:
-            if root in known.all_steps:
-                return f'Found the name "{root}"; the output of a step is at steps.{root}.'
+            if root in known.all_steps:  # an older spelling: the step without "steps."
+                return _step_reference([root, *rest], known)
             if known.inputs and root in known.inputs:
                 return f'Found the name "{root}"; a field of accepts is at input.{root}.'
             return (

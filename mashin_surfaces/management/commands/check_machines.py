@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -61,13 +60,14 @@ class Command(BaseCommand):
             for line in lines_of(item):
                 self.stderr.write(line)
         wrong = sum(bool(item.errors) for item in examined)
-        self.stdout.write(f"{len(examined) - wrong} machines are fine, {wrong} are not.")
+        machines = "machine" if len(examined) == 1 else "machines"
+        self.stdout.write(f"{len(examined)} {machines} checked, {wrong} with errors.")
 
 
 def _as_dicts(item: Examined) -> list[dict[str, Any]]:
     return [
         {
-            "file": str(item.path) if isinstance(item.path, Path) else item.path,
+            "file": str(item.path),
             "line": problem.line,
             "column": problem.column,
             "severity": problem.severity,

@@ -1,0 +1,138 @@
+"""What a definition is told that needs more than one place to judge: warnings, and JSON's faults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mashin_surfaces.exceptions import DefinitionError
+from mashin_surfaces.machines.definition import MachineDefinition
+from mashin_surfaces.machines.review import examine, review
+
+
+def warnings_of(source: str, **known: Any) -> list[str]:
+    return [str(problem) for problem in examine(source, **known).warnings]
+
+
+def problems_of(**parts: Any) -> list[str]:
+    definition = MachineDefinition.model_validate({"name": "x", **parts})
+    return [str(problem) for problem in review(definition) if problem.severity == "error"]
+
+
+def test_a_machine_that_does_nothing_loads_with_a_warning() -> None:
+    assert warnings_of("machine dashboard") == [
+        '1:1: The machine "dashboard" has no implements: it answers {}.'
+    ]
+
+
+def test_pushes_load_with_a_warning() -> None:
+    source = (
+        "machine x\n  accepts\n    topic as text\n  implements\n    compute a {b: 1}\n"
+        '  expresses\n    websocket\n      path: "/x"\n      subscribe: topic\n      every: "2s"\n'
+        "      push: all\n"
+    )
+    assert warnings_of(source) == [
+        "9:18: pushes are not supported yet: subscribe",
+        "10:14: pushes are not supported yet: every",
+        "11:13: pushes are not supported yet: push",
+    ]
+
+
+def test_an_effect_that_yields_loads_with_a_warning() -> None:
+    source = 'machine x\n  implements\n    ask a, from: "ticks"'
+    assert warnings_of(source, effects={"ticks"}, generators={"ticks"}) == [
+        '3:18: "ticks" yields: its results are not pushed yet, and asking it fails.'
+    ]
+
+
+def test_an_input_called_subscribe_loads_with_a_warning() -> None:
+    [warning] = warnings_of(
+        "machine x\n  accepts\n    subscribe as text\n  implements\n    compute a 1"
+    )
+    assert warning.startswith('3:5: accepts has a field "subscribe"')
+
+
+def test_a_default_that_is_never_used_is_told() -> None:
+    [warning] = warnings_of(
+        "machine x\n  accepts\n    a as text, is required, default: \"b\"\n  implements\n    compute a 1"
+    )
+    assert warning == '3:5: "a" is required, so its default is never used.'
+
+
+def test_effects_are_judged_only_where_they_are_known() -> None:
+    source = 'machine x\n  implements\n    ask a, from: "anything"'
+    assert warnings_of(source) == []
+    with pytest.raises(DefinitionError, match='no effect "anything" is registered; none are'):
+        examine(source, effects=())
+
+
+def test_a_definition_without_a_source_is_judged_by_its_paths() -> None:
+    step = {"kind": "compute", "name": "a", "body": "{b: input.c}"}
+    assert problems_of(implements={"steps": [step]}) == [
+        'implements.steps.0.body: accepts has no field "c".'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "problem"),
+    [
+        ({"title": "a\x00b"}, "title: Found the character U+0000, which can't be kept."),
+        (
+            {"implements": {"steps": [{"kind": "compute", "name": "a", "body": "1 +"}]}},
+            "implements.steps.0.body: Found the end, expected a value.",
+        ),
+        (
+            {"implements": {"steps": [{"kind": "compute", "name": "a", "body": ""}]}},
+            "implements.steps.0.body: Found nothing, expected an expression.",
+        ),
+        (
+            {"implements": {"steps": [{"kind": "decide", "name": "a", "branches": []}]}},
+            'implements.steps.0: The decide "a" has no branches.',
+        ),
+        (
+            {"implements": {"steps": [{"kind": "decide", "name": "a", "branches": [{}]}]}},
+            "implements.steps.0.branches.0: A branch has steps or one expression.",
+        ),
+        (
+            {"expresses": [{"kind": "api"}]},
+            'expresses.0.path: The surface needs a path; write below it: path: "/…"',
+        ),
+        (
+            {"expresses": [{"kind": "api", "path": "/a", "auth": []}]},
+            "expresses.0.auth: auth names at least one of session, jwt, api_key, none.",
+        ),
+        (
+            {"accepts": [{"name": "a", "type": {"name": "text"}, "min_length": -1}]},
+            'accepts.0: "min_length" is at least 0, this is -1.',
+        ),
+        (
+            {"ensures": {"limits": {"rate": "often"}}},
+            'ensures.limits.rate: "often" is no rate; write "20/s", "100/m" or "20/s burst 40".',
+        ),
+    ],
+)
+def test_what_only_json_can_get_wrong(parts: dict[str, Any], problem: str) -> None:
+    assert problems_of(**parts) == [problem]
+
+
+def test_a_decide_inside_a_branch_may_speak_of_the_steps_before_it() -> None:
+    source = """\
+machine x
+  accepts
+    a as number
+  implements
+    compute first
+      {n: input.a}
+    decide route
+      when steps.first.n > 1
+        compute inner
+          {m: steps.first.n}
+        compute second
+          {m: steps.inner.m}
+      otherwise
+        steps.first
+    compute last
+      {m: second?.m, first: steps.route}
+"""
+    assert examine(source).warnings == []
