@@ -21,7 +21,7 @@ _SPECIAL: Final = re.compile(r"\\|\$\{")
 _UNICODE: Final = re.compile(r"u([0-9A-Fa-f]{4})")
 
 
-class BadText(Exception):
+class TextError(Exception):
     """What is wrong inside a text in quotes, ``at`` characters behind its opening quote."""
 
     def __init__(self, message: str, at: int) -> None:
@@ -31,7 +31,7 @@ class BadText(Exception):
 
 
 def read_text(inner: str, *, template: bool = False, holes: bool = True) -> str:
-    """The text that stands between two quotes; raises ``BadText``.
+    """The text that stands between two quotes; raises ``TextError``.
 
     ``holes``: whether ``${…}`` may stand in it.
     """
@@ -44,12 +44,14 @@ def read_text(inner: str, *, template: bool = False, holes: bool = True) -> str:
         pieces.append(inner[position:here])
         if match.group() == "${":
             if not holes:
-                raise BadText("A constant has no ${…}; write \\${ for the characters alone.", here)
+                raise TextError(
+                    "A constant has no ${…}; write \\${ for the characters alone.", here
+                )
             end = hole_end(inner, here)
             if end is None:
-                raise BadText('The "${" has no closing "}".', here)
+                raise TextError('The "${" has no closing "}".', here)
             if template and pieces and pieces[-1].endswith("\\"):
-                raise BadText('A backslash can\'t stand directly before "${".', here)
+                raise TextError('A backslash can\'t stand directly before "${".', here)
             pieces.append(inner[here:end])
             position = end
         elif template and inner.startswith("\\${", here):
@@ -67,7 +69,7 @@ def _read_escape(inner: str, here: int) -> tuple[str, int]:
         return _ESCAPES[sign], here + 2
     first = _UNICODE.match(inner, here + 1)
     if first is None:
-        raise BadText(
+        raise TextError(
             f'Found the escape "\\{sign}", expected one of \\n \\t \\r \\" \\\\ \\$ \\uXXXX.', here
         )
     code, end = int(first[1], 16), first.end()
@@ -75,10 +77,10 @@ def _read_escape(inner: str, here: int) -> tuple[str, int]:
         second = _UNICODE.match(inner, end + 1) if inner[end : end + 1] == "\\" else None
         low = int(second[1], 16) if second else 0
         if second is None or code >= 0xDC00 or not 0xDC00 <= low < 0xE000:
-            raise BadText(f"Found half a character, \\u{first[1]}.", here)
+            raise TextError(f"Found half a character, \\u{first[1]}.", here)
         code, end = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00), second.end()
     if code == 0:
-        raise BadText("The character U+0000 can't be kept in a database.", here)
+        raise TextError("The character U+0000 can't be kept in a database.", here)
     return chr(code), end
 
 

@@ -14,11 +14,13 @@ from pydantic import ValidationError
 
 from .definition import Field, Part
 from .expressions import ExpressionError, parse_expression, parse_template
-from .grammar import Constant, FieldLine, Quoted, Word, Wrong, found_at, make_field, read, similar
+from .grammar import read
+from .line_parts import Constant, FieldLine, LineError, Quoted, Word, make_field
 from .lines import Line, Source
 from .problems import Path, Problem
 from .scanning import on_lines, text_end
 from .validation import problems_of
+from .wording import found_at, similar
 
 PartType = TypeVar("PartType", bound=Part)
 
@@ -85,14 +87,14 @@ class Reader:
         """The parts of a line behind ``at``, by a rule of the grammar; None when it is wrong."""
         try:
             return read(rule, line.text[at:])
-        except Wrong as wrong:
+        except LineError as wrong:
             self.tell(wrong.message, line.start + at + wrong.at)
             return None
 
     def text_of(self, quoted: Quoted, line: Line, at: int = 0) -> str | None:
         try:
             return quoted.text()
-        except Wrong as wrong:
+        except LineError as wrong:
             self.tell(wrong.message, line.start + at + wrong.at)
             return None
 
@@ -193,7 +195,7 @@ class Reader:
             self.no_block(line)
         try:
             return (read("constant", line.text[at:]),)
-        except Wrong as wrong:
+        except LineError as wrong:
             self.tell(wrong.message, line.start + at + wrong.at)
             return None
 
@@ -251,7 +253,7 @@ class Reader:
             return None
         try:
             field = make_field(parts)
-        except Wrong as wrong:
+        except LineError as wrong:
             self.tell(wrong.message, line.start + wrong.at)
             return None
         if line.children:
@@ -339,7 +341,7 @@ class Reader:
         try:
             template = Quoted(text[1:-1], 0).template()
             parse_template(template)
-        except Wrong as wrong:
+        except LineError as wrong:
             self.tell(wrong.message, line.start + at + wrong.at)
             return None
         except ExpressionError as error:

@@ -31,8 +31,8 @@ from .expressions import (
     parse_template,
     references,
 )
-from .grammar import similar
 from .problems import Path, Problem
+from .wording import similar
 
 _ROOTS: Final = ("input", "steps", "state", "error")
 _SHOWN: Final = 12

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from .definition import MachineDefinition, OtherSurface, SurfacePart, WebsocketSurface
-from .grammar import similar
 from .problems import Path, Problem
 from .quantities import parse_rate
 from .support import NOT_YET_BUT_LOADED
+from .wording import similar
 
 MAX_PATH: Final = 500
 _SCOPE: Final = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.:*/-]*")

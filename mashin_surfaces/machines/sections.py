@@ -15,11 +15,12 @@ from .definition import (
     Test,
     Tool,
 )
-from .grammar import Constant, Header, Option, Quoted, Word, similar
+from .line_parts import Constant, Header, Option, Quoted, Word
 from .lines import Line
 from .problems import Path
 from .quantities import parse_duration
 from .reader import Reader
+from .wording import similar
 
 _PERMISSIONS: Final = {
     "allowed to": "allowed",

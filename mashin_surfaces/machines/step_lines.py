@@ -1,4 +1,4 @@
-"""Reads ``implements``: steps with their blocks, flows, state, ``on failure``."""
+"""Reads ``implements``: its steps, ``decide`` and ``retry`` with those inside, flows, state."""
 
 from __future__ import annotations
 
@@ -6,34 +6,29 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from .ask_lines import read_action, read_ask
 from .definition import (
-    Action,
-    AskEffect,
-    AskMachine,
-    AskModel,
     Branch,
     Compute,
     Decide,
     Flow,
-    Gate,
     GotoFlow,
     Implements,
-    Launch,
-    LaunchMany,
     Recall,
     Remember,
     Retry,
     RunFlow,
     StateField,
     Step,
-    WaitFor,
 )
 from .expressions import parse_body
-from .grammar import Constant, FieldLine, Header, Option, Quoted, Word, similar
+from .line_parts import Constant, FieldLine, Word
 from .lines import Line
 from .problems import Path
 from .reader import Reader
-from .sections import as_text, duration, first_words
+from .sections import duration, first_words
+from .step_heads import FLOW_CALL, read_head, text_of
+from .waiting_lines import read_gate, read_launch, read_launch_many, read_memory, read_wait_for
 
 STEPS: Final = (
     "ask", "action", "compute", "decide", "retry", "wait for", "launch", "launch_many", "gate",
@@ -46,10 +41,7 @@ _STEP: Final = re.compile(
 _COMPUTE: Final = re.compile(
     r"([^\W\d]\w*)(?:\s*,\s*(after)\s*:\s*([^\W\d]\w*(?:\s*,\s*[^\W\d]\w*)*))?(?![\w.(\[])\s*"
 )
-_BARE: Final = re.compile(r"[^\W\d]\w*")
-_FLOW_CALL: Final = re.compile(r"flow\s*\(\s*:?\s*([^\W\d]\w*)\s*\)\s*")
 _PARTS: Final = ("on failure", "flows", "state")
-_WITH: Final = ("role", "task", "tools", "temperature", "max_tokens")
 
 
 def read_implements(reader: Reader, section: Line) -> Implements | None:
@@ -108,230 +100,6 @@ def _read_step(reader: Reader, line: Line, path: Path) -> Step | None:
     return _READERS[verb](reader, line, match.end(), path)
 
 
-# -- the first line -----------------------------------------------------------------------------
-
-
-class _Head:
-    """A step's name, its ``after``, and the options that its kind takes."""
-
-    def __init__(self, name: Word, after: tuple[str, ...] | None) -> None:
-        self.name = name
-        self.after = after
-        self.options: dict[str, Option] = {}
-        self.words: list[Word] = []
-
-    def values(self) -> dict[str, Any]:
-        values: dict[str, Any] = {"name": self.name.text}
-        if self.after is not None:
-            values["after"] = self.after
-        return values
-
-
-def _head(
-    reader: Reader, line: Line, at: int, path: Path, known: tuple[str, ...] = (), words: int = 0
-) -> _Head | None:
-    header: Header | None = reader.read("header", line, at)
-    if header is None:
-        return None
-    verb = " ".join(line.text[:at].split())
-    head = _Head(header.name, None)
-    reader.mark((*path, "name"), line.start + at + header.name.at)
-    after: list[str] | None = None
-    for part in header.parts:
-        if isinstance(part, Quoted):
-            text = reader.text_of(part, line, at)
-            if text is None or len(head.words) >= words:
-                reader.unexpected(line, '"key: value" or the end of the line', at=at + part.at)
-                return None
-            head.words.append(Word(text, part.at))
-            continue
-        if isinstance(part, Word):
-            if after is not None:
-                after.append(part.text)
-                continue
-            head.words.append(part)
-            if len(head.words) > words:
-                takes = ", ".join(f'"{key}:"' for key in (*known, "after"))
-                reader.tell(
-                    f'Found "{part.text}", expected the end of the line or {takes}.'
-                    f"{similar(part.text, known)}",
-                    line.start + at + part.at,
-                )
-                return None
-        elif part.key.text == "after":
-            # A step may be called "true".
-            name = _BARE.match(line.text, at + part.value.at)
-            if name is None:
-                reader.unexpected(line, "names of steps, or none", at=at + part.value.at)
-                return None
-            after = [name.group()]
-            reader.mark((*path, "after"), line.start + at + part.key.at)
-        elif part.key.text in head.options or part.key.text not in known:
-            takes = ", ".join((*known, "after"))
-            reader.tell(
-                f'{verb} has no option "{part.key.text}"; it takes {takes}.'
-                f"{similar(part.key.text, known)}"
-                if part.key.text not in known
-                else f'A second "{part.key.text}".',
-                line.start + at + part.key.at,
-            )
-            return None
-        else:
-            after_done = after
-            head.options[part.key.text] = part
-            reader.mark((*path, part.key.text), line.start + at + part.value.at)
-            after = after_done
-    if after is not None:
-        head.after = () if after == ["none"] else tuple(after)
-    return head
-
-
-def _text(reader: Reader, line: Line, at: int, option: Option | None) -> str | None:
-    return None if option is None else as_text(reader, line, at, option.value)
-
-
-# -- ask, action --------------------------------------------------------------------------------
-
-
-def _read_ask(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
-    head = _head(reader, line, at, path, ("using", "from", "of", "to"))
-    if head is None:
-        return None
-    sources = [key for key in ("using", "from", "of") if key in head.options]
-    if len(sources) > 1:
-        second = head.options[sources[1]].key
-        reader.tell(
-            f'An ask has one of using, from and of; this has "{sources[0]}" and "{sources[1]}".',
-            line.start + at + second.at,
-        )
-        return None
-    values = head.values()
-    kind = sources[0] if sources else "using"
-    option = head.options.get(kind)
-    if option is not None:
-        if isinstance(option.value, Word) or option.value.quoted is None:
-            reader.unexpected(line, "a text in quotes", at=at + option.value.at)
-            return None
-        source = _text(reader, line, at, option)
-        if source is None:
-            return None
-        values[{"using": "model", "from": "source", "of": "machine"}[kind]] = source
-        reader.mark(
-            (*path, {"using": "model", "from": "source", "of": "machine"}[kind]),
-            line.start + at + option.value.at,
-        )
-    if "to" in head.options:
-        if kind != "from":
-            reader.tell(
-                '"to:" says how the source of an ask … from is treated; this has none.',
-                line.start + at + head.options["to"].key.at,
-            )
-            return None
-        values["mode"] = _text(reader, line, at, head.options["to"])
-    if kind == "using":
-        _read_block(reader, line.children, path, values, withs=True)
-        return reader.build(AskModel, path, values, line.start)
-    if kind == "of":
-        _read_block(reader, line.children, path, values, returns=False)
-        return reader.build(AskMachine, path, values, line.start)
-    values["inputs"] = {}
-    _read_block(reader, line.children, path, values)
-    return reader.build(AskEffect, path, values, line.start)
-
-
-def _read_action(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
-    head = _head(reader, line, at, path, ("machine",), words=1)
-    if head is None:
-        return None
-    if not head.words:
-        reader.tell("An action says what it is: action NAME http, or action NAME call.", line.start)
-        return None
-    values = {**head.values(), "type": head.words[0].text, "inputs": {}}
-    option = head.options.get("machine")
-    if option is not None:
-        start = at + option.value.at
-        captured = reader.capture(Line(line.text, line.start, line.end, line.indent), start)
-        expression = reader.expression(captured, (*path, "inputs", "machine"))
-        if expression is not None:
-            values["inputs"]["machine"] = expression
-    _read_block(reader, line.children, path, values)
-    return reader.build(Action, path, values, line.start)
-
-
-def _read_block(
-    reader: Reader,
-    lines: Iterable[Line],
-    path: Path,
-    values: dict[str, Any],
-    *,
-    withs: bool = False,
-    returns: bool = True,
-) -> None:
-    """``with …``, ``returns``, ``assuming`` and inputs; each only where ``values`` has place."""
-    phrases = (*(("with",) if withs else ()), *(("returns",) if returns else ()), "assuming")
-    inputs: list[Line] = []
-    for line in lines:
-        phrase = first_words(line, phrases)
-        if phrase == "with":
-            _read_with(reader, line, path, values)
-        elif phrase and phrase in values:
-            reader.tell(f'A second "{phrase}" in one step.', line.start)
-        elif phrase == "returns":
-            reader.no_rest(line, reader.rest(line, phrase))
-            reader.mark((*path, phrase), line.start)
-            values[phrase] = reader.fields(line.children, (*path, phrase))
-        elif phrase == "assuming":
-            at = reader.rest(line, phrase)
-            values[phrase] = reader.object(line, at, (*path, phrase))
-        elif "inputs" in values:
-            inputs.append(line)
-        else:
-            expected = ", ".join(phrases[:-1]) + (" or " if phrases[1:] else "") + phrases[-1]
-            reader.unexpected(line, expected, phrases)
-    for key, line in reader.keys(inputs, "This step"):
-        expression = reader.expression(reader.capture(line, key.at), (*path, "inputs", key.name))
-        if expression is not None:
-            values["inputs"][key.name] = expression
-
-
-def _read_with(reader: Reader, line: Line, path: Path, values: dict[str, Any]) -> None:
-    at = reader.rest(line, "with")
-    match = re.compile(r"(\w+)\s*:?\s*").match(line.text, at)
-    key = match[1] if match else ""
-    if match is None or key not in _WITH:
-        reader.unexpected(line, ", ".join(_WITH[:-1]) + f" or {_WITH[-1]}", _WITH, at=at)
-        return
-    if key in values:
-        reader.tell(f'A second "with {key}" in one step.', line.start)
-        return
-    at = match.end()
-    reader.mark((*path, key), line.start + at)
-    if key in {"role", "task"}:
-        template = reader.template(line, at, (*path, key))
-        if template is not None:
-            values[key] = template
-    elif key == "tools":
-        values[key] = tuple(_read_names(reader, line, at))
-    elif value := reader.constant(line, at):
-        if isinstance(value[0], bool) or not isinstance(value[0], int | float):
-            reader.unexpected(line, "a number", at=at)
-        else:
-            values[key] = value[0]
-
-
-def _read_names(reader: Reader, line: Line, at: int) -> list[str]:
-    """``[a, "b"]`` or ``a, b``."""
-    reader.no_block(line)
-    inside = line.text[at:].strip()
-    if inside.startswith("[") and inside.endswith("]"):
-        start = line.text.index("[", at) + 1
-        if not inside[1:-1].strip():
-            return []
-        line = Line(line.text[: line.text.rindex("]")], line.start, line.end, line.indent)
-        at = start
-    return list(reader.read("names", line, at) or ())
-
-
 # -- compute, decide, retry ---------------------------------------------------------------------
 
 
@@ -360,7 +128,7 @@ def _read_compute(reader: Reader, line: Line, at: int, path: Path) -> Step | Non
 
 
 def _read_decide(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
-    head = _head(reader, line, at, path)
+    head = read_head(reader, line, at, path)
     if head is None:
         return None
     branches: list[Branch] = []
@@ -413,14 +181,14 @@ def _read_branch(reader: Reader, line: Line, phrase: str, path: Path) -> Branch 
 
 
 def _read_retry(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
-    head = _head(reader, line, at, path, ("max", "backoff", "delay"))
+    head = read_head(reader, line, at, path, ("max", "backoff", "delay"))
     if head is None:
         return None
     values = head.values()
     for key, option in head.options.items():
         value = option.value
         if key == "backoff":
-            values[key] = _text(reader, line, at, option)
+            values[key] = text_of(reader, line, at, option)
         elif key == "delay" and isinstance(value, Constant) and value.quoted:
             seconds = duration(reader, line, at, value)
             values[key] = None if seconds is None else seconds * 1000
@@ -439,7 +207,7 @@ def _read_retry(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
 
 def _read_flow_call(kind: type[RunFlow] | type[GotoFlow]) -> Callable[..., Step | None]:
     def read(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
-        match = _FLOW_CALL.match(line.text, at)
+        match = FLOW_CALL.match(line.text, at)
         if match is None:
             reader.unexpected(line, '"flow(NAME)"', at=at)
             return None
@@ -451,12 +219,12 @@ def _read_flow_call(kind: type[RunFlow] | type[GotoFlow]) -> Callable[..., Step 
                 match[1] + " " * (match.end() - len(match[1])) + line.text[match.end() :],
                 line.start, line.end, line.indent,
             )  # fmt: skip
-            head = _head(reader, rest, 0, path, ("name",))
+            head = read_head(reader, rest, 0, path, ("name",))
             if head is None:
                 return None
             values |= head.values()
             if "name" in head.options:
-                values["name"] = _text(reader, line, 0, head.options["name"])
+                values["name"] = text_of(reader, line, 0, head.options["name"])
         return reader.build(kind, path, values, line.start)
 
     return read
@@ -469,7 +237,7 @@ def _read_flows(reader: Reader, block: Line, path: Path) -> tuple[Flow, ...]:
             reader.unexpected(line, '"flow NAME"', ("flow",))
             continue
         place: Path = (*path, len(flows))
-        head = _head(reader, line, reader.rest(line, "flow"), place)
+        head = read_head(reader, line, reader.rest(line, "flow"), place)
         if head is None:
             continue
         if head.after is not None:
@@ -507,145 +275,18 @@ def _read_state(reader: Reader, block: Line, path: Path) -> tuple[StateField, ..
     return tuple(fields)
 
 
-# -- steps that wait, start or keep something ---------------------------------------------------
-
-
-def _read_wait_for(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
-    head = _head(reader, line, at, path)
-    if head is None:
-        return None
-    values = head.values()
-    settings: list[Line] = []
-    for child in line.children:
-        phrase = first_words(child, ("schema", "assuming"))
-        if phrase == "schema":
-            reader.no_rest(child, reader.rest(child, phrase))
-            values["fields"] = reader.fields(child.children, (*path, "fields"))
-        elif phrase == "assuming":
-            values[phrase] = reader.object(child, reader.rest(child, phrase), (*path, phrase))
-        else:
-            settings.append(child)
-    known = ("event", "callback", "timeout", "on_timeout", "channel")
-    for key, child in reader.keys(settings, "wait for", known):
-        reader.mark((*path, key.name), child.start)
-        if key.name == "on_timeout":
-            match = _FLOW_CALL.fullmatch(child.text, key.at)
-            if match:
-                values[key.name] = match[1]
-                continue
-        found = reader.values(child, key.at)
-        if not found:
-            continue
-        if key.name == "timeout":
-            seconds = duration(reader, child, key.at, found[0])
-            if seconds is not None:
-                values[key.name] = seconds
-        elif key.name == "callback":
-            values[key.name] = getattr(found[0], "value", None)
-        else:
-            values[key.name] = as_text(reader, child, key.at, found[0])
-    return reader.build(WaitFor, path, values, line.start)
-
-
-def _read_launch(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
-    head = _head(reader, line, at, path, ("from", "machine"))
-    if head is None:
-        return None
-    values: dict[str, Any] = {**head.values(), "inputs": {}}
-    for option in head.options.values():
-        values["machine"] = _text(reader, line, at, option)
-    for key, child in reader.keys(line.children, "This step"):
-        if key.name == "machine" and not key.is_quoted:
-            found = reader.values(child, key.at)
-            values["machine"] = as_text(reader, child, key.at, found[0]) if found else None
-            continue
-        expression = reader.expression(reader.capture(child, key.at), (*path, "inputs", key.name))
-        if expression is not None:
-            values["inputs"][key.name] = expression
-    return reader.build(Launch, path, values, line.start)
-
-
-def _read_launch_many(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
-    head = _head(reader, line, at, path)
-    if head is None:
-        return None
-    values = head.values()
-    known = ("machine", "items", "input_key", "extra_input", "max_concurrency", "collect")
-    for key, child in reader.keys(line.children, "launch_many", known):
-        if key.name in {"items", "extra_input"}:
-            expression = reader.expression(reader.capture(child, key.at), (*path, key.name))
-            if expression is not None:
-                values[key.name] = expression
-            continue
-        found = reader.values(child, key.at)
-        if not found:
-            continue
-        if key.name in {"machine", "input_key"}:
-            values[key.name] = as_text(reader, child, key.at, found[0])
-        else:
-            reader.mark((*path, key.name), child.start)
-            values[key.name] = getattr(found[0], "value", None)
-    return reader.build(LaunchMany, path, values, line.start)
-
-
-def _read_gate(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
-    head = _head(reader, line, at, path)
-    if head is None:
-        return None
-    values = head.values()
-    known = ("title", "question", "context", "options", "class", "timeout")
-    for key, child in reader.keys(line.children, "gate", known):
-        name = "gate_class" if key.name == "class" else key.name
-        reader.mark((*path, name), child.start + key.at)
-        if key.name in {"title", "question", "context"}:
-            template = reader.template(child, key.at, (*path, name))
-            if template is not None:
-                values[name] = template
-        elif key.name == "options":
-            value = reader.constant(child, key.at)
-            if value and isinstance(value[0], list):
-                values[name] = tuple(value[0])
-            elif value:
-                reader.unexpected(child, 'a list like ["yes", "no"]', at=key.at)
-        elif found := reader.values(child, key.at):
-            if key.name == "timeout":
-                seconds = duration(reader, child, key.at, found[0])
-                if seconds is not None:
-                    values[name] = seconds
-            else:
-                values[name] = as_text(reader, child, key.at, found[0])
-    return reader.build(Gate, path, values, line.start)
-
-
-def _read_memory(kind: type[Remember] | type[Recall]) -> Callable[..., Step | None]:
-    def read(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
-        head = _head(reader, line, at, path)
-        if head is None:
-            return None
-        options: dict[str, str] = {}
-        for key, child in reader.keys(line.children, "This step"):
-            expression = reader.expression(
-                reader.capture(child, key.at), (*path, "options", key.name)
-            )
-            if expression is not None:
-                options[key.name] = expression
-        return reader.build(kind, path, {**head.values(), "options": options}, line.start)
-
-    return read
-
-
 _READERS: Final[Mapping[str, Callable[[Reader, Line, int, Path], Step | None]]] = {
-    "ask": _read_ask,
-    "action": _read_action,
+    "ask": read_ask,
+    "action": read_action,
     "compute": _read_compute,
     "decide": _read_decide,
     "retry": _read_retry,
-    "wait for": _read_wait_for,
-    "launch": _read_launch,
-    "launch_many": _read_launch_many,
-    "gate": _read_gate,
-    "remember": _read_memory(Remember),
-    "recall": _read_memory(Recall),
+    "wait for": read_wait_for,
+    "launch": read_launch,
+    "launch_many": read_launch_many,
+    "gate": read_gate,
+    "remember": read_memory(Remember),
+    "recall": read_memory(Recall),
     "run": _read_flow_call(RunFlow),
     "goto": _read_flow_call(GotoFlow),
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from django.db import transaction
-from django.urls import Resolver404, resolve
+from django.urls import URLResolver, get_resolver
 
 from ..exceptions import DefinitionError
 from .definition import MachineDefinition, OtherSurface, SurfacePart
@@ -128,12 +128,30 @@ def path_problems(definition: MachineDefinition) -> list[Problem]:
 
 
 def _served_by_django(path: str) -> str:
-    """What in the project's URLs answers a path, apart from the doors; empty when nothing."""
-    try:
-        match = resolve(path)
-    except Resolver404:
-        return ""
-    return "" if match.view_name == SURFACE_VIEW else match.view_name or match._func_path
+    """What in the project's URLs comes before the doors and answers a path; empty when nothing.
+
+    Not by ``resolve``: that would ask the live doors, and what comes behind them is no matter.
+    """
+    resolver = get_resolver()
+    match = resolver.pattern.match(path)
+    found = _first_match(resolver, match[0], ()) if match else None
+    return "" if found in {None, SURFACE_VIEW} else str(found)
+
+
+def _first_match(resolver: URLResolver, rest: str, namespaces: tuple[str, ...]) -> str | None:
+    """The name of the first view that answers; the doors answer everything."""
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            match = entry.pattern.match(rest)
+            inside = (*namespaces, entry.namespace) if entry.namespace else namespaces
+            found = _first_match(entry, match[0], inside) if match else None
+            if found is not None:
+                return found
+            continue
+        name = ":".join([*namespaces, entry.name or entry.lookup_str])
+        if name == SURFACE_VIEW or entry.resolve(rest):
+            return name
+    return None
 
 
 def _sync_surfaces(machine: Machine, definition: MachineDefinition) -> None:

@@ -12,7 +12,7 @@ from .definition import (
     SurfaceSpec,
     WebsocketSurface,
 )
-from .grammar import Constant, Word
+from .line_parts import Constant, Word
 from .lines import Line
 from .problems import Path
 from .quantities import parse_size

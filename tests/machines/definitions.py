@@ -113,7 +113,12 @@ capabilities = st.lists(
 
 def parts(kind: type[Any], required: dict[str, Any], optional: dict[str, Any]) -> Any:
     """Instances of a part with any of its optional attributes given or left out."""
-    return st.fixed_dictionaries(required, optional=optional).map(lambda values: kind(**values))
+
+    @st.composite  # and not ``map``: its representation would hold all those inside
+    def part(draw: st.DrawFn) -> Any:
+        return kind(**draw(st.fixed_dictionaries(required, optional=optional)))
+
+    return part()
 
 
 def unique(values: Any, key: str = "name", most: int = 3) -> Any:

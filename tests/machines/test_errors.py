@@ -1,5 +1,6 @@
 """What a person is told about a source that is wrong: where, what was found, what was expected."""
 
+# ruff: noqa: E501  the messages stand on one line each, as people see them
 from __future__ import annotations
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from mashin_surfaces.exceptions import DefinitionError
 from mashin_surfaces.machines.parser import MAX_SOURCE, parse
+from mashin_surfaces.machines.problems import Problem
 from mashin_surfaces.machines.renderer import render
 from mashin_surfaces.machines.review import examine
 
@@ -352,7 +354,9 @@ def test_no_more_than_twenty_are_told() -> None:
 
 
 def test_a_source_that_is_too_large_is_refused_unread() -> None:
-    assert told("machine x // " + "x" * MAX_SOURCE) == ["1:1: A source has at most 256 KiB, this has 256 KiB."]
+    assert told("machine x // " + "x" * MAX_SOURCE) == [
+        "1:1: A source has at most 256 KiB, this has 256 KiB."
+    ]
 
 
 # -- any text -----------------------------------------------------------------------------------
@@ -360,17 +364,20 @@ def test_a_source_that_is_too_large_is_refused_unread() -> None:
 
 def read_or_refuse(source: str) -> None:
     """Nothing but a definition or problems with places comes out, whatever goes in."""
+    problems: list[Problem] = []
     try:
         parsed = examine(source)
     except DefinitionError as error:
-        lines = source.replace("\r\n", "\n").replace("\r", "\n").count("\n") + 1
-        assert 1 <= len(error.problems) <= 20
-        for problem in error.problems:
-            assert problem.message
-            assert problem.line is not None
-            assert 1 <= problem.line <= lines
+        problems = error.problems
     else:
         assert parse(render(parsed.definition)).definition == parsed.definition
+        return
+    lines = source.replace("\r\n", "\n").replace("\r", "\n").count("\n") + 1
+    assert 1 <= len(problems) <= 20
+    for problem in problems:
+        assert problem.message
+        assert problem.line is not None
+        assert 1 <= problem.line <= lines
 
 
 @given(st.text(max_size=200))
@@ -406,9 +413,13 @@ def test_a_damaged_source_is_read_or_refused(source: str, data: st.DataObject) -
 
 @settings(max_examples=50)
 @given(definitions.map(render), st.data())
-def test_a_source_that_lost_its_indentation_is_read_or_refused(source: str, data: st.DataObject) -> None:
+def test_a_source_that_lost_its_indentation_is_read_or_refused(
+    source: str, data: st.DataObject
+) -> None:
     lines = source.split("\n")
     if data.draw(st.booleans()):
         read_or_refuse("\n".join(line.strip() for line in lines))
     else:
-        read_or_refuse("\n".join(" " * data.draw(st.integers(0, 6)) + line.strip() for line in lines))
+        read_or_refuse(
+            "\n".join(" " * data.draw(st.integers(0, 6)) + line.strip() for line in lines)
+        )

@@ -13,7 +13,14 @@ from mashin_surfaces.machines.models import Machine
 
 pytestmark = pytest.mark.django_db
 
-GOOD = 'machine {name}\n  implements\n    compute a {{b: 1}}\n  expresses\n    api\n      path: "/{name}"\n'
+GOOD = """\
+machine {name}
+  implements
+    compute a {{b: 1}}
+  expresses
+    api
+      path: "/{name}"
+"""
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:
@@ -110,9 +117,13 @@ def test_an_effect_that_nobody_registered_is_refused(tmp_path: Path) -> None:
     [
         (b"machine x\n  \xff", "2:3: The file is not UTF-8: found the byte 0xFF."),
         (b"x" * 300_000, "1:1: A source has at most 256 KiB, this has more."),
-        (b"\xef\xbb\xbfmachine x y", '1:11: Found "y", expected a text in quotes or the end of the line. Texts stand in double quotes.'),
+        (
+            b"\xef\xbb\xbfmachine x y",
+            '1:11: Found "y", expected a text in quotes or the end of the line. '
+            "Texts stand in double quotes.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_files_that_are_no_sources(tmp_path: Path, content: bytes, problem: str) -> None:
     path = write(tmp_path, "x", content)
     assert run("load_machines", path)[2][0] == f"{path}:{problem}"
@@ -121,7 +132,7 @@ def test_files_that_are_no_sources(tmp_path: Path, content: bytes, problem: str)
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="There is no file or folder"):
         call_command("load_machines", str(tmp_path / "nowhere"))
-    with pytest.raises(CommandError, match="There is no .mashin file in the folder"):
+    with pytest.raises(CommandError, match=r"There is no \.mashin file in the folder"):
         call_command("load_machines", str(tmp_path))
 
 

@@ -79,7 +79,10 @@ def test_the_documented_example_is_the_same_machine_however_it_is_copied(source:
 
 def test_the_documented_dashboards() -> None:
     kinds = [
-        [(surface.kind, getattr(surface, "path", "")) for surface in parse(source).definition.expresses]
+        [
+            (surface.kind, getattr(surface, "path", ""))
+            for surface in parse(source).definition.expresses
+        ]
         for source in (DASHBOARD, SYSTEM_DASHBOARD)
     ]
     assert kinds == [
@@ -147,7 +150,10 @@ def test_many_steps_without_indentation() -> None:
 @pytest.mark.parametrize(
     ("lines", "same"),
     [
-        (("  accepts a as text, b as integer, min: 1",), ("  accepts", "    a as text", "    b as integer, min: 1")),
+        (
+            ("  accepts a as text, b as integer, min: 1",),
+            ("  accepts", "    a as text", "    b as integer, min: 1"),
+        ),
         (("  accepts a as text", "    b as text"), ("  accepts", "    a as text", "    b as text")),
         (
             ("  expresses websocket", '    path: "/ws"'),
@@ -158,7 +164,10 @@ def test_many_steps_without_indentation() -> None:
             ("  expresses", "    websocket", '      path: "/ws"', "      auth: jwt, none"),
         ),
         (
-            ("  implements", '    ask x, from: "e" a: 1 b: "q: r" returns c as text', "      assuming", "        c: 1"),
+            (
+                "  implements", '    ask x, from: "e" a: 1 b: "q: r" returns c as text',
+                "      assuming", "        c: 1",
+            ),
             (
                 "  implements", '    ask x, from: "e"', "      a: 1", '      b: "q: r"',
                 "      returns", "        c as text", "      assuming", "        c: 1",
@@ -196,7 +205,10 @@ def test_blocks_that_nest_need_indentation(keyword: str, lines: tuple[str, ...])
 
 
 def test_errors_point_into_the_text_as_it_was_written() -> None:
-    source = 'machine x\nresponds with value as number timestamp as txt\nexpresses api path: "/a" metod: "GET"'
+    source = (
+        "machine x\nresponds with value as number timestamp as txt\n"
+        'expresses api path: "/a" metod: "GET"'
+    )
     with pytest.raises(DefinitionError) as refused:
         parse(source)
     places = [(problem.line, problem.column) for problem in refused.value.problems]

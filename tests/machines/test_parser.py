@@ -126,7 +126,9 @@ def test_types(written: str, type_: Type) -> None:
 
 
 def test_the_fields_of_an_object_may_stand_below_it() -> None:
-    one = machine("  accepts", "    address as object", "      street as text", "      no as integer")
+    one = machine(
+        "  accepts", "    address as object", "      street as text", "      no as integer"
+    )
     assert [item.name for item in one.accepts[0].type.fields] == ["street", "no"]
 
 
@@ -147,7 +149,9 @@ def test_modifiers() -> None:
     assert field("x as number, range: [1, 2.5]") == Field(
         name="x", type=Type(name="number"), min=1, max=2.5
     )
-    assert field(r'x as text, pattern: "^\\d+$", format: "email", min_length: 1, max_length: 9') == (
+    assert field(
+        r'x as text, pattern: "^\\d+$", format: "email", min_length: 1, max_length: 9'
+    ) == (
         Field(
             name="x",
             type=Type(name="text"),
@@ -162,7 +166,9 @@ def test_modifiers() -> None:
 def test_a_default_of_null_is_a_default() -> None:
     assert field("x as text, default: null").has_default
     assert not field("x as text").has_default
-    assert field('x as any, default: {a: [1, "b", true, nil]}').default == {"a": [1, "b", True, None]}
+    assert field('x as any, default: {a: [1, "b", true, nil]}').default == {
+        "a": [1, "b", True, None]
+    }
 
 
 @pytest.mark.parametrize("name", ["as", "is", "default", "min", "accepts", "text", "error", "null"])
@@ -316,7 +322,7 @@ def test_the_other_steps() -> None:
     assert step("action get http", "  url: input.url") == Action(
         name="get", type="http", inputs={"url": "input.url"}
     )
-    assert step("retry r, max: 5, backoff: \"linear\", delay: \"2s\"", '  ask x, of: "y"') == Retry(
+    assert step('retry r, max: 5, backoff: "linear", delay: "2s"', '  ask x, of: "y"') == Retry(
         name="r", max=5, backoff="linear", delay=2000, step=AskMachine(name="x", machine="y")
     )
     assert step("run flow(review)") == RunFlow(name="review", flow="review")
@@ -379,7 +385,9 @@ def test_a_compute_body_keeps_its_lines_and_comments() -> None:
         after=("a", "b"),
         body="// both sides\nlet sum = input.a\n  + input.b\n\n{sum: sum}",
     )
-    assert step('compute hi {text: "Hello, " + input.name}').body == '{text: "Hello, " + input.name}'
+    assert (
+        step('compute hi {text: "Hello, " + input.name}').body == '{text: "Hello, " + input.name}'
+    )
 
 
 @pytest.mark.parametrize(
@@ -389,7 +397,7 @@ def test_a_compute_body_keeps_its_lines_and_comments() -> None:
 def test_decide(first: str, second: str, third: str) -> None:
     read = step(
         "decide route",
-        f"  {first} input.kind is \"a\"",
+        f'  {first} input.kind is "a"',
         "    {queue: 1}",
         f"  {second} input.kind in [",
         '      "b", "c"]',
@@ -429,7 +437,10 @@ def test_flows_state_and_on_failure() -> None:
     assert [inner.name for inner in implements.on_failure] == ["sorry"]
     assert [inner.name for inner in implements.flows[0].steps] == ["one"]
     assert [inner.name for inner in implements.flows[0].on_failure] == ["two"]
-    assert [(item.name, item.default) for item in implements.state] == [("attempts", 0), ("last", None)]
+    assert [(item.name, item.default) for item in implements.state] == [
+        ("attempts", 0),
+        ("last", None),
+    ]
 
 
 # -- tools, tests, doors ------------------------------------------------------------------------

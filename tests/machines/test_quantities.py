@@ -33,7 +33,9 @@ def test_a_duration_is_a_number_of_seconds(written: str | float, seconds: float)
     assert parse_duration(written) == seconds
 
 
-@pytest.mark.parametrize("written", ["", "5 weeks", "s", "-1s", "1e3s", "0", 0, -1, True, None, "400d"])
+@pytest.mark.parametrize(
+    "written", ["", "5 weeks", "s", "-1s", "1e3s", "0", 0, -1, True, None, "400d"]
+)
 def test_what_is_no_duration_is_refused_with_a_sentence(written: object) -> None:
     with pytest.raises(ValueError, match="duration") as refused:
         parse_duration(written)  # type: ignore[arg-type]  # what a definition's JSON may hold
@@ -46,7 +48,8 @@ def test_a_duration_is_read_back_from_its_writing(seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "written"), [(0.2, "200ms"), (90, "90s"), (120, "2m"), (86400, "1d"), (2.5, "2500ms")]
+    ("seconds", "written"),
+    [(0.2, "200ms"), (90, "90s"), (120, "2m"), (86400, "1d"), (2.5, "2500ms")],
 )
 def test_a_duration_is_written_in_its_largest_whole_unit(seconds: float, written: str) -> None:
     assert format_duration(seconds) == written
@@ -67,7 +70,8 @@ def test_a_rate_has_a_burst_of_a_second_when_it_says_none(written: str, rate: Ra
 
 
 @pytest.mark.parametrize(
-    "written", ["", "20", "20/d", "0/s", "20/s burst", "20/s burst 0", "99999999/s", "1/s burst 9999999999"]
+    "written",
+    ["", "20", "20/d", "0/s", "20/s burst", "20/s burst 0", "99999999/s", "1/s burst 9999999999"],
 )
 def test_what_is_no_rate_is_refused_with_a_sentence(written: str) -> None:
     with pytest.raises(ValueError, match="rate") as refused:
@@ -76,7 +80,8 @@ def test_what_is_no_rate_is_refused_with_a_sentence(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "size"), [(4096, 4096), ("4096", 4096), ("64KiB", 65536), ("1MiB", 1048576), ("2kB", 2000)]
+    ("written", "size"),
+    [(4096, 4096), ("4096", 4096), ("64KiB", 65536), ("1MiB", 1048576), ("2kB", 2000)],
 )
 def test_a_size_is_a_number_of_bytes(written: str | int, size: int) -> None:
     assert parse_size(written) == size

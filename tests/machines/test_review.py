@@ -1,4 +1,4 @@
-"""What a definition is told that needs more than one place to judge: warnings, and JSON's faults."""
+"""What needs more than one place to judge: warnings, and the faults that only JSON can have."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ def test_an_input_called_subscribe_loads_with_a_warning() -> None:
 
 def test_a_default_that_is_never_used_is_told() -> None:
     [warning] = warnings_of(
-        "machine x\n  accepts\n    a as text, is required, default: \"b\"\n  implements\n    compute a 1"
+        'machine x\n  accepts\n    a as text, is required, default: "b"\n'
+        "  implements\n    compute a 1"
     )
     assert warning == '3:5: "a" is required, so its default is never used.'
 

@@ -73,7 +73,9 @@ def test_a_definition_is_read_back_from_its_row() -> None:
 
 
 def test_doors_that_stay_keep_what_an_operator_set() -> None:
-    save_machine(definition("shop", "Shop", 'api path: "/a"', 'websocket path: "/w" idle_timeout: 5'))
+    save_machine(
+        definition("shop", "Shop", 'api path: "/a"', 'websocket path: "/w" idle_timeout: 5')
+    )
     Surface.objects.filter(path="/a").update(auth_override="jwt", enabled=False)
     before = Surface.objects.get(path="/a").pk
     save_machine(definition("shop", "Shop", 'api path: "/a" method: "GET"', 'page path: "/p"'))
