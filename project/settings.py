@@ -51,8 +51,9 @@ def _database(url: str) -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         }
     else:
-        config.setdefault("CONN_MAX_AGE", 60)
-        config["CONN_HEALTH_CHECKS"] = True
+        # Under ASGI each request has a thread of its own: connections that outlive it pile up.
+        # The ledger's writer keeps its one open all the same.
+        config.setdefault("CONN_MAX_AGE", 0)
     return config
 
 
