@@ -64,7 +64,7 @@ def test_postgresql_keeps_its_connections_and_checks_them() -> None:
     database = value("s.DATABASES['default']", SECRET_KEY=KEY, DATABASE_URL=url)
     assert database["ENGINE"] == "django.db.backends.postgresql"
     assert (database["HOST"], database["PORT"], database["NAME"]) == ("127.0.0.1", 5433, "shop")
-    assert database["CONN_MAX_AGE"] == 60
+    assert database["CONN_MAX_AGE"] == 0
     assert database["CONN_HEALTH_CHECKS"] is True
 
 
