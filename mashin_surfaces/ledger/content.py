@@ -54,18 +54,21 @@ def canonical(value: Any) -> bytes:
 
 def digest(data: bytes) -> str:
     """``blake2b:<hex>``, keyed: who has only the row can't try out inputs."""
-    keyed = hashlib.blake2b(data, key=_key(), digest_size=DIGEST_BYTES)
+    keyed = _keyed().copy()
+    keyed.update(data)
     return f"blake2b:{keyed.hexdigest()}"
 
 
 @lru_cache(maxsize=1)
-def _key() -> bytes:
-    return salted_hmac("mashin_surfaces.ledger", b"", algorithm="sha256").digest()
+def _keyed() -> hashlib.blake2b:
+    """The hash with its key already taken in."""
+    key = salted_hmac("mashin_surfaces.ledger", b"", algorithm="sha256").digest()
+    return hashlib.blake2b(key=key, digest_size=DIGEST_BYTES)
 
 
 def _forget_key(*, setting: str, **_: Any) -> None:
     if setting == "SECRET_KEY":
-        _key.cache_clear()
+        _keyed.cache_clear()
 
 
 setting_changed.connect(_forget_key, dispatch_uid=__name__)

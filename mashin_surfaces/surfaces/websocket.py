@@ -114,6 +114,7 @@ class Connection:
         self.waiting_bytes = 0
         self.most_waiting = settings.MAX_WAITING
         self.workers: set[asyncio.Task[None]] = set()
+        self.working = 0  # workers that will look once more whether something waits
         self.has_room: asyncio.Future[None] | None = None
         self.last_frame = self.loop.time()
         self.sending_since: float | None = None
@@ -174,7 +175,8 @@ class Connection:
             frame = ""  # nothing of it is needed to refuse it
         self.waiting.append((frame, is_busy))
         self.waiting_bytes += len(frame)
-        if len(self.workers) < self.most_workers:
+        if self.working < self.most_workers:
+            self.working += 1
             worker = self.loop.create_task(self._work())
             self.workers.add(worker)
             worker.add_done_callback(self._worked)
@@ -184,14 +186,16 @@ class Connection:
 
     async def _work(self) -> None:
         """Answer what waits until nothing does."""
-        while self.waiting and self.closing is None:
-            frame, is_busy = self.waiting.popleft()
-            self.waiting_bytes -= len(frame)
-            if self.has_room is not None and not self.has_room.done():
-                self.has_room.set_result(None)
-            await self._answer(frame, is_busy)
-        # Now, and not when the loop calls back: a frame that comes in between needs a new worker.
-        self.workers.discard(asyncio.current_task())
+        try:
+            while self.waiting and self.closing is None:
+                frame, is_busy = self.waiting.popleft()
+                self.waiting_bytes -= len(frame)
+                if self.has_room is not None and not self.has_room.done():
+                    self.has_room.set_result(None)
+                await self._answer(frame, is_busy)
+        finally:
+            # Now, and not when the loop calls back: a frame that comes in between needs a worker.
+            self.working -= 1
 
     def _worked(self, worker: asyncio.Task[None]) -> None:
         self.workers.discard(worker)
@@ -290,7 +294,7 @@ class Connection:
             self.clock.cancel()
         now = self.loop.time()
         idle_left = self.last_frame + self.idle_timeout - now
-        if self.workers or self.waiting:
+        if self.working:
             idle_left = max(idle_left, 1.0)  # someone who waits for an answer is not idle
         expires_at = self.caller.principal.credential.expires_at
         expires_in = self.idle_timeout if expires_at is None else expires_at - time()

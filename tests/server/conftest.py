@@ -23,6 +23,11 @@ ROOT = Path(__file__).parents[2]
 OURS = "from mashin_surfaces.server.cli import main; main()"
 
 
+def hear_interrupts() -> None:
+    """A job in the background of a shell without a terminal inherits an ignored SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Carrier:
     """A server with the applications of ``apps.py``, on a socket that is open from the start."""
 
@@ -44,8 +49,7 @@ class Carrier:
                     "tests.server.apps:application",
                 ],
                 cwd=ROOT,
-                # A job in the background of a shell without a terminal inherits an ignored SIGINT.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=hear_interrupts,  # noqa: PLW1509  it sets a handler, no more
                 pass_fds=[listener.fileno()],
                 stdout=log,
                 stderr=subprocess.STDOUT,
