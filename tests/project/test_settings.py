@@ -59,13 +59,12 @@ def test_sqlite_gets_the_options_of_a_server() -> None:
     assert "journal_mode=WAL" in database["OPTIONS"]["init_command"]
 
 
-def test_postgresql_keeps_its_connections_and_checks_them() -> None:
+def test_postgresql_connections_end_with_their_request() -> None:
     url = "postgres://ada:pass@127.0.0.1:5433/shop"
     database = value("s.DATABASES['default']", SECRET_KEY=KEY, DATABASE_URL=url)
     assert database["ENGINE"] == "django.db.backends.postgresql"
     assert (database["HOST"], database["PORT"], database["NAME"]) == ("127.0.0.1", 5433, "shop")
     assert database["CONN_MAX_AGE"] == 0
-    assert database["CONN_HEALTH_CHECKS"] is True
 
 
 def test_redis_is_the_channel_layer_when_it_is_named() -> None:
