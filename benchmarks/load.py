@@ -143,6 +143,7 @@ async def run(order: dict[str, object]) -> dict[str, float]:
     window = Window()
     body, path = str(order["body"]).encode(), str(order["path"])
     expected = str(order["expected"]).encode()
+    protocol: type[Asker]
     if order["kind"] == "websocket":
         Websocket.path = path
         question, protocol = masked_text(body), Websocket
@@ -151,7 +152,7 @@ async def run(order: dict[str, object]) -> dict[str, float]:
             f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         ).encode() + body
-        protocol = Http  # type: ignore[assignment]
+        protocol = Http
     askers = []
     for _ in range(int(str(order["connections"]))):
         _, asker = await loop.create_connection(

@@ -29,7 +29,6 @@ from .csrf import check_csrf
 from .denial import headers_of
 from .describe import describe_surface
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 WITHOUT_BODY = frozenset({"GET", "DELETE"})
 MAX_REQUEST_ID = 64
 
