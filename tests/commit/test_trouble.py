@@ -48,13 +48,6 @@ def numbers() -> Iterator[Numbers]:
         cursor.execute("drop table numbers")
 
 
-@pytest.fixture
-def group() -> Iterator[GroupCommit]:
-    made = GroupCommit("default")
-    yield made
-    made.close()
-
-
 def stored() -> list[int]:
     with connection.cursor() as cursor:
         cursor.execute("select n from numbers order by rowid")

@@ -52,13 +52,6 @@ def numbers() -> Iterator[Numbers]:
         cursor.execute("drop table numbers")
 
 
-@pytest.fixture
-def group() -> Iterator[GroupCommit]:
-    made = GroupCommit("default")
-    yield made
-    made.close()
-
-
 def stored() -> list[int]:
     """What another connection sees."""
     with connection.cursor() as cursor:
