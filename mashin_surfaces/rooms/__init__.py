@@ -1,0 +1,1 @@
+"""Durable rooms: an ordered log with state and members, and its way to every socket."""

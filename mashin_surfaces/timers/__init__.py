@@ -1,0 +1,1 @@
+"""Due work in the database, claimed by lease: once per cluster, taken over when its holder dies."""
