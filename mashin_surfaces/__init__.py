@@ -1,6 +1,7 @@
 """Machines, declared once, reachable over websocket, API and page.
 
-The public API: ``effect``, ``tool``, ``invoke``, ``ainvoke``. Everything else may change.
+The public API: ``effect``, ``tool``, ``invoke``, ``ainvoke``, ``publish``, ``apublish``. Everything
+else may change.
 """
 
 from __future__ import annotations
@@ -9,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .governance.invoke import ainvoke, invoke
+    from .rooms.topics import apublish, publish
     from .steps.effects import effect
     from .steps.tools import tool
 
-__all__ = ["ainvoke", "effect", "invoke", "tool"]
+__all__ = ["ainvoke", "apublish", "effect", "invoke", "publish", "tool"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "ainvoke": "governance.invoke",
+    "apublish": "rooms.topics",
     "effect": "steps.effects",
     "invoke": "governance.invoke",
+    "publish": "rooms.topics",
     "tool": "steps.tools",
 }
 

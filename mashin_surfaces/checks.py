@@ -42,6 +42,8 @@ MINIMUM: dict[str, tuple[float, bool]] = {
     "LEDGER.WAIT": (0, True),
     "TIMEOUT": (0, True),
     "EFFECT_THREADS": (1, False),
+    "ROOM_THREADS": (1, False),
+    "MAX_TOPICS": (1, False),
     "MAX_WAITING": (1, False),
     "SEND_TIMEOUT": (0, True),
     "WATCH_INTERVAL": (0, True),

@@ -63,6 +63,10 @@ class Settings:
     TIMEOUT: float = 30.0
     #: Threads for synchronous effects, in each process.
     EFFECT_THREADS: int = 8
+    #: Threads that read rooms' logs, in each process.
+    ROOM_THREADS: int = 4
+    #: Topics that one websocket may be subscribed to.
+    MAX_TOPICS: int = 100
     #: Messages of one websocket that may wait for the one that runs; more are ``busy``.
     MAX_WAITING: int = 32
     #: Seconds that a websocket may refuse to take an answer before it is closed with 4408.

@@ -11,11 +11,14 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
+from ..conf import settings
 from .definition import MachineDefinition
 from .models import Epoch, Machine, Surface
 from .schemas import Schema
+from .watch import watcher
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +88,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._snapshot = EMPTY
+        self._fresh_until = 0.0
         self._lock = threading.Lock()
         self._listeners: list[Callable[[Snapshot], None]] = []
 
@@ -93,6 +97,12 @@ class Registry:
         """What is compiled now; no query. ``EMPTY`` before the first ``refresh``."""
         return self._snapshot
 
+    def fresh(self) -> Snapshot | None:
+        """The snapshot, when it is at most ``WATCH_INTERVAL`` old; else None: ``refresh`` it."""
+        if watcher.watches(DEFINITIONS) or monotonic() < self._fresh_until:
+            return self._snapshot
+        return None
+
     def listen(self, listener: Callable[[Snapshot], None]) -> None:
         """Call ``listener`` with every new snapshot, on the thread that refreshes."""
         self._listeners.append(listener)
@@ -100,10 +110,11 @@ class Registry:
     def refresh(self) -> Snapshot:
         """Read what changed since the last time (one query when nothing did)."""
         with self._lock:
-            before = self._snapshot
+            before, now = self._snapshot, monotonic()
             number = (
                 Epoch.objects.filter(name=DEFINITIONS).values_list("number", flat=True).first()
             ) or 0
+            self._fresh_until = now + settings.WATCH_INTERVAL
             if number == before.number:
                 return before
             machines = self._machines(before)
@@ -116,7 +127,7 @@ class Registry:
     def forget(self) -> None:
         """Start over: for tests, whose databases come and go."""
         with self._lock:
-            self._snapshot = EMPTY
+            self._snapshot, self._fresh_until = EMPTY, 0.0
 
     @staticmethod
     def _machines(before: Snapshot) -> dict[str, CompiledMachine]:

@@ -53,6 +53,12 @@ class Watcher:
                 self._thread.join()
             self._process = self._thread = None
 
+    def watches(self, epoch: str) -> bool:
+        """Whether the thread runs and somebody is called when ``epoch`` moves."""
+        return (
+            self._process == os.getpid() and not self._stopping and bool(self._callbacks.get(epoch))
+        )
+
     def look(self) -> None:
         """Look now; raises ``DatabaseError`` when the database can't be read."""
         for name, number in Epoch.objects.values_list("name", "number"):

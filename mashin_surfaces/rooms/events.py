@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypedDict
-
-from typing_extensions import NotRequired
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
 
 class NewEvent(NamedTuple):

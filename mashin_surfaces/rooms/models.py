@@ -84,7 +84,6 @@ class RoomEvent(models.Model):
         return f"{self.room_id}:{self.offset} {self.type}"
 
 
-
 class RoomMember(models.Model):
     """Somebody who is in a room through a connection of one process.
 
@@ -115,4 +114,3 @@ class RoomMember(models.Model):
 
     def __str__(self) -> str:
         return f"{self.principal} in {self.room_id}"
-

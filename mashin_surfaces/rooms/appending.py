@@ -1,0 +1,240 @@
+"""Appending to logs: head, events and state of all rooms of a batch by a few statements.
+
+In the transaction of the group commit the rooms are locked in the order of their ids; offsets
+follow each room's head. What can't be appended (the room is gone, closed, elsewhere than expected)
+is told to its own caller and holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from django.db import OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ..commit.rows import insert_rows
+from ..conf import settings
+from ..exceptions import Code, Refusal
+from .events import Appended, Bell, Event, Mutation, NewEvent
+from .models import Room, RoomEvent
+from .state import applied
+
+COLUMNS = ("room_id", "offset", "type", "payload", "actor", "request_id", "created_at")
+#: Milliseconds that a batch waits for rooms that somebody else holds, before it goes on without.
+PATIENCE = 50
+#: Characters of payloads that a bell carries at most; listeners read the log for more.
+MOST_RUNG = 64 * 1024
+
+
+class RoomIsLocked(Exception):
+    """Somebody's transaction holds the room; try again."""
+
+
+class RoomIsGone(Exception):
+    """There is no room with this id (any more)."""
+
+
+class Append:
+    """One request to append, and what became of it: ``appended``, or ``problem``."""
+
+    __slots__ = ("appended", "events", "expect", "mutations", "problem", "room")
+
+    def __init__(
+        self,
+        room: int,
+        events: Sequence[NewEvent],
+        mutations: Sequence[Mutation] = (),
+        expect: int | None = None,
+    ) -> None:
+        self.room = room
+        self.events = events
+        self.mutations = mutations
+        self.expect = expect
+        self.appended: Appended | None = None
+        self.problem: Exception | None = None
+
+    def outcome(self) -> Appended:
+        """Where it stands; raises what kept it from being appended."""
+        if self.problem is not None:
+            raise self.problem
+        assert self.appended is not None  # noqa: S101  it was written
+        return self.appended
+
+
+class AppendSink:
+    """Writes ``Append`` items, and rings for what was committed."""
+
+    def __init__(self, ring: Callable[[Sequence[Bell]], None]) -> None:
+        self._ring = ring
+        self._bells: list[Bell] = []
+
+    def write(self, connection: BaseDatabaseWrapper, items: Sequence[Append]) -> None:
+        self._bells = write(connection, items, patient=False)
+
+    def settle(self, committed: bool) -> None:
+        bells, self._bells = self._bells, []
+        if committed and bells:
+            self._ring(bells)
+
+
+class _Head:
+    """A locked room while the batch is written."""
+
+    __slots__ = ("before", "epoch", "events", "head", "is_changed", "is_open", "state")
+
+    def __init__(self, epoch: str, head: int, status: str, state: Any) -> None:
+        self.epoch = epoch
+        self.head = self.before = head
+        self.is_open = status == Room.Status.OPEN
+        self.state: dict[str, Any] | None = state
+        self.is_changed = False
+        self.events: list[Event] = []
+
+
+def write(connection: BaseDatabaseWrapper, items: Sequence[Append], *, patient: bool) -> list[Bell]:
+    """Append what can be, inside the caller's transaction; what to ring once it is committed.
+
+    ``patient``: wait for a locked room as long as the database does.
+    """
+    with_state = any(item.mutations for item in items)
+    rooms = {item.room for item in items}
+    heads, locked = _locked(connection, rooms, with_state=with_state, patient=patient)
+    now = datetime.now(UTC)
+    for item in items:
+        item.appended = item.problem = None
+        head = heads.get(item.room)
+        if head is None:
+            item.problem = RoomIsLocked() if item.room in locked else RoomIsGone()
+        else:
+            try:
+                _append(item, head, now)
+            except (Refusal, ValueError) as problem:
+                item.problem = problem
+    _insert_events(connection, heads, now)
+    _move_heads(connection, heads)
+    return [
+        Bell(room, head.epoch, head.before + 1, head.head, _carried(head.events))
+        for room, head in heads.items()
+        if head.events or head.is_changed
+    ]
+
+
+def _append(item: Append, head: _Head, now: datetime) -> None:
+    if not head.is_open:
+        raise Refusal(Code.NOT_FOUND, "This room is closed.")
+    if item.expect is not None and item.expect != head.head:
+        raise Refusal(
+            Code.CONFLICT, f"The room is at offset {head.head}, not at {item.expect}: look again."
+        )
+    if item.mutations:
+        head.state = applied(head.state or {}, item.mutations)
+        head.is_changed = True
+    first = head.head + 1
+    for event in item.events:
+        head.head += 1
+        head.events.append(Event(head.head, *event, now))
+    item.appended = Appended(item.room, head.epoch, first, head.head)
+
+
+def _carried(events: list[Event]) -> Sequence[Event]:
+    """The events, when they are small enough to go with the bell."""
+    return events if sum(len(event.payload) for event in events) <= MOST_RUNG else ()
+
+
+# -- statements -----------------------------------------------------------------------------------
+
+
+def _locked(
+    connection: BaseDatabaseWrapper, rooms: set[int], *, with_state: bool, patient: bool
+) -> tuple[dict[int, _Head], set[int]]:
+    """The rooms, locked until the transaction ends, and the ids of those that others hold."""
+    ids = ", ".join(map(str, sorted(rooms)))  # integers of ours
+    columns = "id, epoch, head, status" + (", state" if with_state else "")
+    select = f"SELECT {columns} FROM {Room._meta.db_table} WHERE id IN ({ids})"  # noqa: S608
+    if not connection.features.has_select_for_update:  # SQLite: the transaction has the lock
+        return _heads(connection, select), set()
+    ordered = f"{select} ORDER BY id FOR UPDATE"  # one order everywhere: no deadlock
+    if patient or connection.vendor != "postgresql":
+        return _heads(connection, ordered), set()
+    wait = int(settings.LEDGER.WAIT * 1000)
+    try:
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = {PATIENCE}")
+            heads = _read(cursor, ordered)
+            cursor.execute(f"SET LOCAL lock_timeout = {wait}")
+        return heads, set()
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) != "55P03":  # lock_not_available
+            raise
+    heads = _heads(connection, f"{ordered} SKIP LOCKED")
+    missing = ", ".join(str(room) for room in sorted(rooms - heads.keys()))
+    if not missing:
+        return heads, set()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM {Room._meta.db_table} WHERE id IN ({missing})")  # noqa: S608
+        return heads, {id for (id,) in cursor.fetchall()}
+
+
+def _heads(connection: BaseDatabaseWrapper, statement: str) -> dict[int, _Head]:
+    with connection.cursor() as cursor:
+        return _read(cursor, statement)
+
+
+def _read(cursor: Any, statement: str) -> dict[int, _Head]:
+    cursor.execute(statement)
+    return {
+        id: _Head(epoch, head, status, _state(*state))
+        for id, epoch, head, status, *state in cursor.fetchall()
+    }
+
+
+def _state(value: Any = None) -> dict[str, Any] | None:
+    """A JSON column as the driver gives it: text, or already an object."""
+    loaded: dict[str, Any] | None = json.loads(value) if isinstance(value, str) else value
+    return loaded
+
+
+def _insert_events(connection: BaseDatabaseWrapper, heads: dict[int, _Head], now: datetime) -> None:
+    at = now.isoformat(" ", "microseconds")
+    at = at if connection.vendor == "postgresql" else at[:26]
+    rows = [
+        (room, event.offset, event.type, event.payload, event.actor, event.request_id, at)
+        for room, head in heads.items()
+        for event in head.events
+    ]
+    if rows:
+        insert_rows(connection, RoomEvent._meta.db_table, COLUMNS, rows)
+
+
+def _move_heads(connection: BaseDatabaseWrapper, heads: dict[int, _Head]) -> None:
+    moved = [(room, head.head) for room, head in heads.items() if head.events]
+    table = Room._meta.db_table
+    with connection.cursor() as cursor:
+        if len(moved) == 1:
+            cursor.execute(f"UPDATE {table} SET head = %s WHERE id = %s", moved[0][::-1])  # noqa: S608
+        elif moved:
+            values = ", ".join(f"({room}, {head})" for room, head in moved)  # integers of ours
+            cases = f"(VALUES {values}) AS moved"
+            cursor.execute(
+                f"UPDATE {table} SET head = moved.column2 FROM {cases} "  # noqa: S608
+                f"WHERE {table}.id = moved.column1"
+            )
+        for room, head in heads.items():
+            if head.is_changed:
+                cursor.execute(
+                    f"UPDATE {table} SET state = %s WHERE id = %s",  # noqa: S608
+                    [orjson.dumps(head.state).decode(), room],
+                )
+
+
+def append_here(
+    items: Iterable[Append], alias: str, ring: Callable[[Sequence[Bell]], None]
+) -> None:
+    """Append inside the caller's own transaction; it is rung when that commits, if it does."""
+    with transaction.atomic(using=alias):
+        bells = write(connections[alias], list(items), patient=True)
+    transaction.on_commit(lambda: ring(bells), using=alias)

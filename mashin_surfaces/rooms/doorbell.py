@@ -1,0 +1,189 @@
+"""The doorbell: after a commit every process is told, through the channel layer, by text alone.
+
+The layer may lose a message, double it or swap two: who listens (``hub.py``) can tell by the
+offsets, and reads the log. So nothing here is tried twice; what fails is said once.
+
+A bell goes to the hubs of this process directly, and through the layer to the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import uuid4
+from weakref import WeakSet
+
+import orjson
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+
+from .events import Bell, Event
+
+logger = logging.getLogger(__name__)
+
+#: The type of our messages; nothing dispatches on it, the layer wants one.
+MESSAGE = "mashin.bell"
+#: The group in which every process is: news that are of no room.
+NEWS = "mashin.news"
+#: Messages that wait for the layer; the oldest go first, listeners read the log instead.
+MOST_WAITING = 1024
+#: Seconds that the layer may take for one message.
+PATIENCE = 2.0
+
+#: Whose bells come back to the one who rang.
+ORIGIN = uuid4().hex
+
+
+class Listener(Protocol):
+    """A hub of this process."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def heard(self, bells: Sequence[Bell]) -> None: ...
+    def heard_news(self, topic: str) -> None: ...
+
+
+#: The hubs of this process, one for each running loop that has connections.
+listeners: WeakSet[Listener] = WeakSet()
+
+
+def ring(bells: Sequence[Bell]) -> None:
+    """Tell everybody; from any thread, never waits, never raises."""
+    for listener in tuple(listeners):
+        with suppress(RuntimeError):  # its loop is closed
+            listener.loop.call_soon_threadsafe(listener.heard, bells)
+    if reaches_others():
+        _ringer.put([(group_of(bell.room), encoded(bell)) for bell in bells])
+
+
+def tell(topic: str) -> None:
+    """Tell every other process that something changed that is of no room (``definitions``)."""
+    if reaches_others():
+        _ringer.put([(NEWS, orjson.dumps({"from": ORIGIN, "news": topic}).decode())])
+
+
+def reaches_others() -> bool:
+    """Whether there is a layer that other processes can hear."""
+    layer = get_channel_layer()
+    return layer is not None and not isinstance(layer, InMemoryChannelLayer)
+
+
+def group_of(room: int) -> str:
+    """The name of the layer's group for a room."""
+    return f"mashin.room.{room}"
+
+
+def encoded(bell: Bell) -> str:
+    """The text that goes through the layer."""
+    return orjson.dumps([ORIGIN, *bell[:4], [list(event) for event in bell.events]]).decode()
+
+
+def decoded(text: str) -> Bell | str | None:
+    """A bell, or the topic of news; None for what this process rang itself."""
+    value: Any = orjson.loads(text)
+    if isinstance(value, dict):
+        return None if value["from"] == ORIGIN else str(value["news"])
+    origin, room, epoch, first, last, events = value
+    if origin == ORIGIN:
+        return None
+    return Bell(
+        room,
+        epoch,
+        first,
+        last,
+        [Event._make([*event[:5], datetime.fromisoformat(event[5])]) for event in events],
+    )
+
+
+class Ringer:
+    """Sends to the layer, in order, on the loop of a hub or, without one, on a thread's own."""
+
+    def __init__(self) -> None:
+        self.is_down = False
+        self._waiting: deque[tuple[str, str]] = deque(maxlen=MOST_WAITING)
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._own: asyncio.AbstractEventLoop | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    def put(self, messages: Sequence[tuple[str, str]]) -> None:
+        """Have ``(group, text)`` sent; from any thread."""
+        self._waiting.extend(messages)
+        with self._lock:
+            loop = self._running_loop()
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._wake, loop)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        for listener in tuple(listeners):
+            if listener.loop.is_running():
+                return listener.loop
+        if self._own is None or not self._own.is_running():
+            self._own = asyncio.new_event_loop()
+            started = threading.Event()
+            threading.Thread(
+                target=_run, args=(self._own, started), name="mashin-doorbell", daemon=True
+            ).start()
+            started.wait()
+        return self._own
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        sending = self._sending
+        if sending is None or sending.done() or sending.get_loop() is not loop:
+            self._sending = loop.create_task(self._send())
+
+    async def _send(self) -> None:
+        while self._waiting:
+            try:
+                group, text = self._waiting.popleft()
+            except IndexError:  # another loop's task took it
+                return
+            layer = get_channel_layer()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await layer.group_send(group, {"type": MESSAGE, "text": text})
+            except Exception as error:
+                if not self.is_down:  # said once, not with every message
+                    logger.warning("The channel layer does not take messages: %r", error)
+                self.is_down = True
+            else:
+                if self.is_down:
+                    logger.warning("The channel layer takes messages again.")
+                self.is_down = False
+
+    def close(self) -> None:
+        """End the thread of its own, if there is one; what waits is dropped."""
+        with self._lock:
+            own, self._own = self._own, None
+        if own is not None and own.is_running():
+            own.call_soon_threadsafe(own.stop)
+
+
+def _run(loop: asyncio.AbstractEventLoop, started: threading.Event) -> None:
+    asyncio.set_event_loop(loop)
+    loop.call_soon(started.set)
+    loop.run_forever()
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=PATIENCE))
+    loop.close()
+
+
+_ringer = Ringer()
+
+
+def is_down() -> bool:
+    """Whether the layer refused the last message."""
+    return _ringer.is_down
+
+
+def close() -> None:
+    """End the doorbell's own thread."""
+    _ringer.close()

@@ -1,0 +1,347 @@
+"""One room as a process follows it: what is told, in which order, and what is done about holes.
+
+Offsets tell what is new, known, or missing. What is missing is read from the log: here when it is
+little, by each member for itself when it is much. The layer and the poll are ``hub.py``'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple, Protocol
+
+from django.db import DatabaseError
+
+from .events import Bell, Event, RoomHead
+from .log import alook, aread
+from .models import Room
+from .outbox import Outbox
+
+#: Seconds that a hole may be filled by a message that was overtaken, before the log is read.
+HOLE_PATIENCE = 0.05
+#: From so many missing events on every member reads the log for itself, at its own pace.
+FAR = 64
+#: The last events of a room that are kept at hand, by number and characters.
+RECENT = 256
+RECENT_CHARACTERS = 256 * 1024
+#: Bells that wait for one that was overtaken.
+MOST_EARLY = 64
+#: A replay's first read is short, so that it begins soon; later ones hold about so much.
+FIRST_CHUNK = 32
+LARGEST_CHUNK = 500
+CHUNK_CHARACTERS = 512 * 1024
+
+#: An event as a member gets it; None when it does not get it.
+Encode = Callable[[Event], str | None]
+
+
+class Member(Protocol):
+    """A connection's place in a room.
+
+    ``spelling``: members with the same one get the same texts; ``encode`` makes them.
+    """
+
+    spelling: Hashable
+    outbox: Outbox
+
+    def encode(self, event: Event) -> str | None: ...
+
+    def may_replay(self) -> bool:
+        """Whether this member may still see what was; asked before every part of a replay."""
+
+    def was_reset(self, epoch: str, offset: int) -> None:
+        """The log was cleared; what comes next comes after ``offset``."""
+
+    def was_closed(self, reason: str) -> None:
+        """There is nothing more to come: the room is gone, or can't be followed any more."""
+
+
+class Joined(NamedTuple):
+    """Where a member begins: events after ``offset`` follow. ``recovered``: all it asked for."""
+
+    offset: int
+    epoch: str
+    recovered: bool
+
+
+class Place:
+    """A member in a room of the hub. ``task``: its replay, while there is one."""
+
+    __slots__ = ("is_gone", "member", "position", "room", "task")
+
+    def __init__(self, room: LiveRoom, member: Member, position: int) -> None:
+        self.room = room
+        self.member = member
+        self.position = position
+        self.task: asyncio.Task[None] | None = None
+        self.is_gone = False
+
+
+class Process(Protocol):
+    """What a room needs of the hub."""
+
+    loop: asyncio.AbstractEventLoop
+
+    async def follow(self, id: int) -> None: ...
+    def say(self, trouble: str) -> None: ...
+
+
+class LiveRoom:
+    """One room as this process follows it. ``last``: the offset of the last event told here."""
+
+    def __init__(self, hub: Process, id: int) -> None:
+        self.hub = hub
+        self.id = id
+        self.epoch = ""
+        self.floor = 0
+        self.last = 0
+        self.wanted = 0  # the highest offset that is known to be there
+        self.places: set[Place] = set()
+        self.live: dict[Hashable, tuple[Encode, dict[Place, Outbox]]] = {}
+        self.recent: deque[Event] = deque()
+        self.recent_characters = 0
+        self.early: dict[int, Bell] = {}
+        self.opening: asyncio.Task[None] | None = None
+        self.waiting = 0  # those who join and wait for the opening
+        self.filling: asyncio.Task[None] | None = None
+        self.is_stale = False  # another epoch was heard of: the database knows
+
+    # -- what is heard ----------------------------------------------------------------------------
+
+    def heard(self, bell: Bell) -> None:
+        """A bell of this room: new, known, too early, or of another epoch."""
+        if not bell.first:  # it stands in no log
+            self.tell(bell.events)
+        elif self.opening is not None:
+            self._keep(bell)
+        elif bell.epoch != self.epoch:
+            self.is_stale = True
+            self.fill(0.0)
+        elif bell.last > self.last:
+            if bell.first <= self.last + 1 and bell.events:
+                self.deliver(bell.events)
+                self._take_early()
+            else:
+                self._keep(bell)
+                self.fill(HOLE_PATIENCE if bell.events else 0.0)
+
+    def _keep(self, bell: Bell) -> None:
+        """Until its turn comes; without place for it, the log has it."""
+        self.wanted = max(self.wanted, bell.last)
+        if bell.events and len(self.early) < MOST_EARLY:
+            self.early[bell.first] = bell
+
+    async def open(self) -> None:
+        """Join first, then look: what comes in between is heard of, or seen."""
+        await self.hub.follow(self.id)
+        head = (await alook([self.id])).get(self.id)
+        if head is None:
+            raise LookupError(f"There is no room {self.id}.")
+        self.epoch, self.floor, self.last = head.epoch, head.floor, head.head
+        self.wanted = max(self.wanted, self.last)
+        self.opening = None
+        self._take_early()
+        if self.last < self.wanted:
+            self.fill(HOLE_PATIENCE)
+
+    def _take_early(self) -> None:
+        """Those that came too early, and whose turn it is now."""
+        while self.early:
+            bell = self.early.pop(min(self.early))
+            if bell.last <= self.last or bell.epoch != self.epoch:
+                continue
+            if bell.first > self.last + 1:
+                self.early[bell.first] = bell
+                return
+            self.deliver(bell.events)
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Tell the members what is new of these, which follow each other."""
+        if events[0].offset <= self.last:
+            events = [event for event in events if event.offset > self.last]
+            if not events:
+                return
+        self.last = events[-1].offset
+        self.wanted = max(self.wanted, self.last)
+        self._remember(events)
+        self.tell(events)
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Each event to every member that follows live: encoded once for each spelling."""
+        for event in events:
+            for encode, outboxes in tuple(self.live.values()):
+                text = encode(event)
+                if text is not None:
+                    for outbox in tuple(outboxes.values()):
+                        outbox.push(text)
+
+    def _remember(self, events: Sequence[Event]) -> None:
+        recent = self.recent
+        for event in events:
+            recent.append(event)
+            self.recent_characters += len(event.payload)
+        while len(recent) > RECENT or self.recent_characters > RECENT_CHARACTERS:
+            self.recent_characters -= len(recent.popleft().payload)
+
+    # -- what is missing --------------------------------------------------------------------------
+
+    def fill(self, patience: float) -> None:
+        """Have the log read, soon."""
+        if self.filling is None:
+            self.filling = self.hub.loop.create_task(self._fill(patience))
+
+    async def _fill(self, patience: float) -> None:
+        try:
+            if patience:
+                await asyncio.sleep(patience)
+            while self.is_stale or self.last < self.wanted:
+                if self.is_stale:
+                    await self._look_again()
+                elif self.wanted - self.last > FAR:
+                    self._fall_behind()
+                else:
+                    events = await aread(self.id, self.last, FAR)
+                    self._fill_with(events)
+        except DatabaseError as error:
+            self.hub.say(f"The log can't be read: {error}")  # the next poll tries again
+        finally:
+            self.filling = None
+
+    def _fill_with(self, events: list[Event]) -> None:
+        events = [event for event in events if event.offset > self.last]
+        if events and events[0].offset == self.last + 1:
+            self.deliver(events)
+            self._take_early()
+        elif self.last < self.wanted:
+            self.is_stale = True  # cleared or trimmed under us
+
+    async def _look_again(self) -> None:
+        """What the database says: the same, another epoch, closed, gone."""
+        self.is_stale = False
+        head = (await alook([self.id])).get(self.id)
+        if head is None or head.status != Room.Status.OPEN:
+            self._close("This room is closed.")
+            self.wanted = self.last
+            return
+        self.floor = head.floor
+        if head.epoch != self.epoch:
+            self._begin_epoch(head)
+        elif self.last < head.floor:  # missed here, and trimmed meanwhile: nobody can have it
+            self._close("Events were trimmed before they could be sent: connect again.")
+            self.last = head.floor
+        self.wanted = max(self.last, head.head)
+
+    def _close(self, reason: str) -> None:
+        for place in tuple(self.places):
+            place.member.was_closed(reason)
+
+    def compare(self, head: RoomHead | None) -> None:
+        """Hold what was read a moment ago against what is known; may have the log read."""
+        if head is None or head.epoch != self.epoch or head.status != Room.Status.OPEN:
+            self.is_stale = True  # or what was read is: only the fill can tell
+            self.fill(0.0)
+        else:
+            self.floor = max(self.floor, head.floor)
+            if head.head > self.last:
+                self.wanted = max(self.wanted, head.head)
+                self.fill(0.0)
+
+    def _begin_epoch(self, head: RoomHead) -> None:
+        """The log was cleared: everybody is told, and goes on behind its floor."""
+        self.epoch, self.last, self.wanted = head.epoch, head.floor, head.floor
+        self.recent.clear()
+        self.recent_characters = 0
+        self.early.clear()
+        for place in tuple(self.places):
+            if place.task is not None:
+                place.task.cancel()
+                place.task = None
+            place.position = self.last
+            place.member.was_reset(self.epoch, self.last)
+            self.attach(place)
+
+    def _fall_behind(self) -> None:
+        """Too much is missing to push it: each member reads the log, as fast as it can take it."""
+        behind = self.last
+        self.last = self.wanted
+        self.recent.clear()
+        self.recent_characters = 0
+        self.early.clear()
+        places = [place for _, outboxes in self.live.values() for place in outboxes]
+        self.live.clear()
+        for place in places:
+            place.position = behind
+            self.replay(place)
+
+    # -- members ----------------------------------------------------------------------------------
+
+    def beginning(self, since: int | None, epoch: str | None, back: int) -> Joined:
+        """Where a member begins that asks for what came after ``since``, if it does."""
+        is_known = epoch is None or epoch == self.epoch
+        if since is not None and is_known and self.floor <= since <= self.last:
+            return Joined(since, self.epoch, True)
+        return Joined(max(self.floor, self.last - back), self.epoch, False)
+
+    def attach(self, place: Place) -> None:
+        """From now on it follows live."""
+        member = place.member
+        if not place.is_gone:
+            _, outboxes = self.live.setdefault(member.spelling, (member.encode, {}))
+            outboxes[place] = member.outbox
+
+    def detach(self, place: Place) -> None:
+        """It is gone."""
+        place.is_gone = True
+        self.places.discard(place)
+        if place.task is not None:
+            place.task.cancel()
+        group = self.live.get(place.member.spelling)
+        if group is not None:
+            group[1].pop(place, None)
+            if not group[1]:
+                del self.live[place.member.spelling]
+
+    def replay(self, place: Place) -> None:
+        """Send what came after the place's position, then follow live."""
+        place.task = self.hub.loop.create_task(self._replay(place))
+
+    async def _replay(self, place: Place) -> None:
+        member, limit = place.member, FIRST_CHUNK
+        try:
+            while place.position < self.last:
+                if not member.may_replay():
+                    return
+                events = self._at_hand(place.position)
+                if events is None:
+                    events = await aread(self.id, place.position, limit)
+                    limit = _next_limit(events)
+                if not events or events[0].offset != place.position + 1:
+                    member.was_closed("Events were trimmed while they were sent: connect again.")
+                    return
+                for event in events:
+                    if event.offset > self.last:
+                        break
+                    text = member.encode(event)
+                    if text is not None:
+                        await member.outbox.send(text)
+                    place.position = event.offset
+            self.attach(place)
+            place.task = None
+        except DatabaseError as error:
+            self.hub.say(f"The log can't be read: {error}")
+            member.was_closed("The log can't be read now: connect again.")
+
+    def _at_hand(self, position: int) -> list[Event] | None:
+        """What follows a position, without a query; None when it is too long ago."""
+        recent = self.recent
+        if not recent or recent[0].offset > position + 1:
+            return None
+        return [event for event in recent if event.offset > position]
+
+
+def _next_limit(events: Sequence[Event]) -> int:
+    """How many events like these make a chunk."""
+    characters = sum(len(event.payload) for event in events)
+    average = max(1, characters // max(1, len(events)))
+    return max(1, min(LARGEST_CHUNK, CHUNK_CHARACTERS // average))
