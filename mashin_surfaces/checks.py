@@ -40,6 +40,8 @@ MINIMUM: dict[str, tuple[float, bool]] = {
     "JWT.LEEWAY": (0, False),
     "LEDGER.QUEUE": (1, False),
     "LEDGER.WAIT": (0, True),
+    **{f"ROOMS.{kind.name}.COUNT": (0, False) for kind in fields(conf.RoomsSettings)},
+    **{f"ROOMS.{kind.name}.AGE": (0, True) for kind in fields(conf.RoomsSettings)},
     "TIMEOUT": (0, True),
     "EFFECT_THREADS": (1, False),
     "ROOM_THREADS": (1, False),
@@ -90,10 +92,12 @@ def _judge(shape: type[Any], given: Mapping[Any, Any], prefix: str) -> Iterator[
 
 
 def _unknown(name: str, key: str, names: Sequence[str]) -> CheckMessage:
-    close = get_close_matches(key.upper(), names, n=1)
+    spelled = {known.upper(): known for known in names}
+    close = get_close_matches(key.upper(), spelled, n=1)
+    meant = f'Did you mean "{spelled[close[0]]}"?' if close else None
     return Error(
         f'MASHIN_SURFACES has the key "{name}", which means nothing.',
-        hint=f'Did you mean "{close[0]}"?' if close else f"Known keys: {', '.join(names)}.",
+        hint=meant or f"Known keys: {', '.join(names)}.",
         id="mashin_surfaces.E002",
     )
 

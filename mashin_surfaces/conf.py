@@ -7,7 +7,7 @@ reported there. ``override_settings`` works: the values are read anew after ``se
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from django.conf import settings as django_settings
@@ -42,6 +42,24 @@ class LedgerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    #: The last so many events are kept; None: all.
+    COUNT: int | None = None
+    #: Events are kept for so many seconds; None: for ever.
+    AGE: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoomsSettings:
+    #: What the logs of rooms keep, by kind: ``{"topic": {"COUNT": 1_000, "AGE": 3_600}}``. An
+    #: event goes when either says so. Topics without events and members go a day after their birth.
+    topic: RetentionSettings = RetentionSettings(COUNT=10_000, AGE=7 * 86_400)
+    panel: RetentionSettings = RetentionSettings(COUNT=10_000, AGE=30 * 86_400)
+    run: RetentionSettings = RetentionSettings()
+    incubator: RetentionSettings = RetentionSettings(COUNT=100_000)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     #: "model": ``ask … using`` calls the provider. "assume": it answers with the step's
     #: ``assuming`` values, shown as "assumed" on pages, in the admin and in the ledger.
@@ -59,6 +77,7 @@ class Settings:
     TRUSTED_PROXIES: Sequence[str] = ()
     JWT: JwtSettings = field(default_factory=JwtSettings)
     LEDGER: LedgerSettings = field(default_factory=LedgerSettings)
+    ROOMS: RoomsSettings = field(default_factory=RoomsSettings)
     #: Seconds that a machine may run when its ``limits`` say nothing.
     TIMEOUT: float = 30.0
     #: Threads for synchronous effects, in each process.
@@ -75,23 +94,22 @@ class Settings:
     WATCH_INTERVAL: float = 0.5
 
 
-_NESTED: dict[str, type[Any]] = {"JWT": JwtSettings, "LEDGER": LedgerSettings}
-
-
 def read(values: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     """Settings from a dictionary, and the names of the keys that mean nothing."""
     unknown: list[str] = []
 
-    def known(cls: type[Any], given: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-        names = {item.name for item in fields(cls)}
+    def laid_over(defaults: Any, given: Mapping[str, Any], prefix: str) -> Any:
+        names = {item.name for item in fields(defaults)}
         unknown.extend(f"{prefix}{key}" for key in given if key not in names)
-        return {key: value for key, value in given.items() if key in names}
+        known = {key: value for key, value in given.items() if key in names}
+        for key, value in known.items():
+            default = getattr(defaults, key)
+            if is_dataclass(default) and isinstance(value, Mapping):
+                known[key] = laid_over(default, value, f"{prefix}{key}.")
+        return replace(defaults, **known)
 
-    top = known(Settings, values, "")
-    for key, cls in _NESTED.items():
-        if key in top and isinstance(top[key], Mapping):
-            top[key] = cls(**known(cls, top[key], f"{key}."))
-    return Settings(**top), unknown
+    settings: Settings = laid_over(Settings(), values, "")
+    return settings, unknown
 
 
 class _Current:

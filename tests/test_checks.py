@@ -50,6 +50,7 @@ def test_nothing_is_said_of_good_settings(settings: Settings) -> None:
         TRUSTED_PROXIES=["10.0.0.0/8", "::1"],
         JWT={"KEYS": [{"alg": "HS512", "key": SECRET, "kid": "a"}], "AUDIENCE": None},
         LEDGER={"ON_FAILURE": "answer", "WAIT": 3},
+        ROOMS={"topic": {"COUNT": 0, "AGE": None}, "run": {}, "panel": {"AGE": 0.5}},
         TIMEOUT=5,
     )
 
@@ -71,6 +72,8 @@ def test_settings_that_are_no_dictionary(settings: Settings) -> None:
         ({"ask": "model"}, "ask", 'Did you mean "ASK"?'),
         ({"LEDGER": {"CONTENTS": "full"}}, "LEDGER.CONTENTS", 'Did you mean "CONTENT"?'),
         ({"colour": "red"}, "colour", "Known keys: ASK"),
+        ({"ROOMS": {"topics": {}}}, "ROOMS.topics", 'Did you mean "topic"?'),
+        ({"ROOMS": {"run": {"DAYS": 7}}}, "ROOMS.run.DAYS", "Known keys: COUNT, AGE"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_known_one(
@@ -97,6 +100,11 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(
         ({"LEDGER": {"QUEUE": 0}}, "LEDGER.QUEUE"),
         ({"LEDGER": {"CONTENT": "all"}}, "LEDGER.CONTENT"),
         ({"JWT": {"LEEWAY": -1}}, "JWT.LEEWAY"),
+        ({"ROOMS": {"topic": 100}}, "ROOMS.topic"),
+        ({"ROOMS": {"topic": {"COUNT": -1}}}, "ROOMS.topic.COUNT"),
+        ({"ROOMS": {"panel": {"COUNT": 1.5}}}, "ROOMS.panel.COUNT"),
+        ({"ROOMS": {"run": {"AGE": 0}}}, "ROOMS.run.AGE"),
+        ({"ROOMS": {"incubator": {"AGE": "7d"}}}, "ROOMS.incubator.AGE"),
         ({"SCOPES": {"Operators": ["*"]}}, "SCOPES"),
         ({"SCOPES": {"group:Operators": "*"}}, "SCOPES"),
         ({"ALLOWED_ORIGINS": ["app.example"]}, "ALLOWED_ORIGINS"),
