@@ -137,11 +137,11 @@ class _Reviewer:
                 f'no effect "{source}" is registered; {known}.{similar(source, names)}',
                 (*path, "source"),
             )
-        if source in self.generators:
+        if source in self.generators and "branches" in path:
             yield Problem(
-                f'"{source}" yields: its results are not pushed yet, and asking it fails.',
+                f'"{source}" yields its results, so it can\'t be asked inside a decide; ask it in a '
+                "step before, and decide about each result.",
                 (*path, "source"),
-                severity="warning",
             )
 
 

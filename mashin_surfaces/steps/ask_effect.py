@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from ..exceptions import Code, Refusal
@@ -14,21 +17,34 @@ from .evaluation import compile_node
 from .run import Run
 from .threads import effect_threads
 
+logger = logging.getLogger(__name__)
 
-def compile_ask_effect(step: AskEffect) -> Callable[[Run], Awaitable[Any]]:
-    """The step as a coroutine function of the run. The effect is looked up when it is asked:
-    a machine may be loaded by a process that does not have the module."""
+
+@dataclass(frozen=True, slots=True)
+class AskedEffect:
+    """The step, compiled: ``ask`` gives what the effect returns, ``results`` all that it yields."""
+
+    source: str
+    ask: Callable[[Run], Awaitable[Any]]
+    results: Callable[[Run], AsyncGenerator[Any, None]]
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the effect, as it is registered now, yields."""
+        effect = registry.get(self.source)
+        return effect is not None and effect.kind == "stream"
+
+
+def compile_ask_effect(step: AskEffect) -> AskedEffect:
+    """The step as functions of the run. The effect is looked up when it is asked: a machine may be
+    loaded by a process that does not have the module."""
     name, source, assuming = step.name, step.source, step.assuming
     inputs = {
         key: compile_node(parse_expression(expression)) for key, expression in step.inputs.items()
     }
     returns = Schema.of(step.returns) if step.returns else None
 
-    async def ask(run: Run) -> Any:
-        run.ask(name, source)
-        if run.assumed is not None:
-            output = run.assume(name, assuming)
-            return output if returns is None else promised(name, returns, output)
+    def arguments(run: Run) -> tuple[Effect, dict[str, Any]]:
         effect = registry.get(source)
         if effect is None:
             raise Refusal(
@@ -36,10 +52,23 @@ def compile_ask_effect(step: AskEffect) -> Callable[[Run], Awaitable[Any]]:
                 f'The step "{name}" asks "{source}", and no such effect is registered here.',
             )
         values = {key: run.evaluate(name, expression) for key, expression in inputs.items()}
-        output = await call(name, effect, effect.check(values))
+        return effect, effect.check(values)
+
+    def checked(output: Any) -> Any:
         return plain(name, output) if returns is None else promised(name, returns, output)
 
-    return ask
+    async def ask(run: Run) -> Any:
+        run.ask(name, source)
+        if run.assumed is not None:
+            output = run.assume(name, assuming)
+            return output if returns is None else promised(name, returns, output)
+        return checked(await call(name, *arguments(run)))
+
+    def results(run: Run) -> AsyncGenerator[Any, None]:
+        run.ask(name, source)
+        return results_of(name, *arguments(run), checked)
+
+    return AskedEffect(source, ask, results)
 
 
 async def call(step: str, effect: Effect, arguments: dict[str, Any]) -> Any:
@@ -52,12 +81,42 @@ async def call(step: str, effect: Effect, arguments: dict[str, Any]) -> Any:
     except Refusal:
         raise
     except Exception as error:
-        # The error's own words may hold secrets: they go to the log with the traceback.
-        raise Refusal(
-            Code.EXECUTION_FAILED, f'The step "{step}" failed in the effect "{effect.name}".'
-        ) from error
+        raise failed(step, effect) from error
     raise Refusal(
-        Code.EXECUTION_FAILED, f'not supported yet: "{effect.name}" yields (step "{step}").'
+        Code.EXECUTION_FAILED,
+        f'The effect "{effect.name}" yields its results: the step "{step}" can\'t ask it inside a '
+        "decide. Ask it in a step before, and decide about each result.",
+    )
+
+
+async def results_of(
+    step: str, effect: Effect, arguments: dict[str, Any], checked: Callable[[Any], Any]
+) -> AsyncGenerator[Any, None]:
+    """What an effect that yields gives, one by one; it is closed whatever ends this.
+
+    What it raises becomes a ``Refusal`` as in ``call``. What it raises while it is closed is only
+    logged: nobody waits for it any more.
+    """
+    yielding: AsyncGenerator[Any, None] = effect.function(**arguments)
+    try:
+        async for output in yielding:
+            yield checked(output)
+            await asyncio.sleep(0)  # one that never waits must not hold the loop
+    except Refusal:
+        raise
+    except Exception as error:
+        raise failed(step, effect) from error
+    finally:
+        try:
+            await yielding.aclose()
+        except Exception:
+            logger.warning('The effect "%s" failed while it was closed', effect.name, exc_info=True)
+
+
+def failed(step: str, effect: Effect) -> Refusal:
+    """The effect's own words may hold secrets: they go to the log with the traceback."""
+    return Refusal(
+        Code.EXECUTION_FAILED, f'The step "{step}" failed in the effect "{effect.name}".'
     )
 
 

@@ -1,15 +1,18 @@
 """A step list compiled once into one callable, and the running of it.
 
 A program without effects is *pure*: it runs in one go, without the event loop. Steps put their
-output into ``steps.<name>``; the last step's output is the program's.
+output into ``steps.<name>``; the last step's output is the program's. Where an effect yields the
+program *streams*: it has an output for each result (``streams.py``).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
+from ..exceptions import Code, Refusal
 from ..machines.definition import (
     AskEffect,
     AskModel,
@@ -26,6 +29,7 @@ from .compute import compile_compute
 from .evaluation import Scope, compile_node
 from .evaluation.values import is_true
 from .run import Run
+from .streams import ListedStep, outputs_of
 
 #: A compiled step, branch or step list: of the run, giving its output, or an awaitable of it.
 Block = Callable[[Run], Any]
@@ -34,29 +38,68 @@ Block = Callable[[Run], Any]
 class Program:
     """A machine's steps, ready to run."""
 
-    __slots__ = ("_block", "assumes", "is_pure")
+    __slots__ = ("_asked", "_block", "_steps", "assumes", "is_pure")
 
     def __init__(self, definition: MachineDefinition) -> None:
         steps = definition.implements.steps
-        self._block = _sequence(steps)
+        asked = {
+            step.name: compile_ask_effect(step) for step in steps if isinstance(step, AskEffect)
+        }
+        compiled = [
+            (step.name, asked[step.name].ask if step.name in asked else _compile(step))
+            for step in steps
+        ]
+        self._asked = tuple(asked.values())
+        self._steps = tuple(
+            ListedStep(name, block, inspect.iscoroutinefunction(block), asked.get(name))
+            for name, block in compiled
+        )
+        self._block = _in_order(compiled)
         self.is_pure = not inspect.iscoroutinefunction(self._block)
         #: True when the machine has model calls: pages say that they are assumed.
         self.assumes = any(isinstance(step, AskModel) for step in walk(steps))
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether one of the steps in the list itself asks an effect that yields."""
+        return any(asked.is_stream for asked in self._asked)
 
     def run_pure(self, run: Run) -> Any:
         """The last step's output, of a program that is pure."""
         return self._block(run)
 
     async def run(self, run: Run) -> Any:
-        """The last step's output; raises ``Refusal``."""
+        """The last step's output, of a program that streams the last one; raises ``Refusal``."""
         if self.is_pure:
             return self._block(run)
+        if run.assumed is None and self.is_stream:
+            return await self._last(run)
         return await self._block(run)
+
+    def stream(self, run: Run) -> AsyncGenerator[Any, None]:
+        """The last step's output for each result of the effects that yield; raises ``Refusal``.
+
+        Close it (``contextlib.aclosing``) to close the effects. A program that does not stream
+        has one output.
+        """
+        return outputs_of(self._steps, run)
+
+    async def _last(self, run: Run) -> Any:
+        last, is_empty = None, True
+        async with aclosing(self.stream(run)) as outputs:
+            async for output in outputs:
+                last, is_empty = output, False
+        if is_empty:
+            raise Refusal(Code.EXECUTION_FAILED, "The machine ended without a result.")
+        return last
 
 
 def _sequence(steps: tuple[Step, ...]) -> Block:
+    return _in_order([(step.name, _compile(step)) for step in steps])
+
+
+def _in_order(compiled: list[tuple[str, Block]]) -> Block:
     """Run steps in order; asynchronous only when one of them is."""
-    compiled = [(step.name, _compile(step)) for step in steps]
     if not compiled:
         return lambda run: None
     if not any(inspect.iscoroutinefunction(block) for _, block in compiled):
@@ -127,8 +170,12 @@ def _value(name: str, expression: str) -> Block:
     return lambda run: run.evaluate(name, compiled)
 
 
+def _compile_ask_effect(step: AskEffect) -> Block:
+    return compile_ask_effect(step).ask
+
+
 _COMPILERS: Mapping[type[Any], Callable[[Any], Block]] = {
-    AskEffect: compile_ask_effect,
+    AskEffect: _compile_ask_effect,
     AskModel: compile_ask_model,
     Compute: compile_compute,
     Decide: _compile_decide,

@@ -16,8 +16,8 @@ class Run:
     """The state of one execution.
 
     ``scope`` is what expressions see; ``asked`` is for the ledger: each effect that a step asked
-    for, ``{"step", "effect", "decision": "allowed"|"denied"}``, in order. ``assumed``: in a test,
-    what each step is taken to give instead of asking; None outside tests.
+    for, ``{"step", "effect", "decision": "allowed"|"denied"}``, in order and each once.
+    ``assumed``: in a test, what each step is taken to give instead of asking; None outside tests.
     """
 
     __slots__ = ("asked", "assumed", "permit", "scope")
@@ -37,7 +37,9 @@ class Run:
         """Note that ``step`` asks ``effect``; raises ``Refusal`` when the machine may not."""
         allowed = self.permit(effect)
         decision = "allowed" if allowed else "denied"
-        self.asked.append({"step": step, "effect": effect, "decision": decision, **facts})
+        fact = {"step": step, "effect": effect, "decision": decision, **facts}
+        if fact not in self.asked:  # again: for the next result of an effect that yields
+            self.asked.append(fact)
         if not allowed:
             raise Refusal(
                 Code.PERMISSION_DENIED,

@@ -39,11 +39,13 @@ def test_pushes_load_with_a_warning() -> None:
     ]
 
 
-def test_an_effect_that_yields_loads_with_a_warning() -> None:
-    source = 'machine x\n  implements\n    ask a, from: "ticks"'
-    assert warnings_of(source, effects={"ticks"}, generators={"ticks"}) == [
-        '3:18: "ticks" yields: its results are not pushed yet, and asking it fails.'
-    ]
+def test_an_effect_that_yields_stands_in_the_list_itself() -> None:
+    known: dict[str, Any] = {"effects": {"ticks"}, "generators": {"ticks"}}
+    ask = 'ask a, from: "ticks"'
+    assert warnings_of(f"machine x\n  implements\n    {ask}", **known) == []
+    inside = f"machine x\n  implements\n    decide d\n      otherwise\n        {ask}"
+    with pytest.raises(DefinitionError, match=r'5:22: "ticks" yields .* inside a decide'):
+        examine(inside, **known)
 
 
 def test_an_input_called_subscribe_loads_with_a_warning() -> None:

@@ -29,7 +29,8 @@ class Scope:
     """The names of a run (``input steps state error``), its time and its chance.
 
     ``now`` (an aware datetime) and ``random`` are the same for all expressions of the run; give
-    them to repeat a run. Both are made at first use when they are not given.
+    them to repeat a run. Both are made at first use when they are not given. ``now`` is the same
+    until ``pass_time``.
     ``operations``, ``data`` and ``calls`` count down during one expression.
     """
 
@@ -74,6 +75,10 @@ class Scope:
         if self._random is None:
             self._random = random.Random()  # noqa: S311 - documented as not for secrets
         return self._random
+
+    def pass_time(self) -> None:
+        """Another moment: what ``now`` is, is asked anew."""
+        self._now = None
 
     def renew(self) -> None:
         """A full budget, for the next expression."""
