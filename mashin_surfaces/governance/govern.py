@@ -3,14 +3,16 @@
 size and rate → principal → scopes → validate → execute (permissions) → validate → record → answer
 
 Nothing here raises for a bad access: the caller gets an ``Answer`` that holds the result or the
-refusal, and its row is committed. Decoding is the dialect's; what it refuses comes to ``note``.
+refusal, and its row is committed. Where an effect yields, ``govern_stream`` has an answer and a row
+for each result. Decoding is the dialect's; what it refuses comes to ``note``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter_ns, time
@@ -24,7 +26,7 @@ from ..ledger.content import describe
 from ..ledger.record import record, record_soon
 from ..machines.schemas import dumps
 from ..steps.run import Run
-from .door import Door
+from .door import Door, GovernedMachine
 from .errors import outcome_of
 
 logger = logging.getLogger(__name__)
@@ -67,7 +69,8 @@ async def govern(
 ) -> Answer:
     """Check, execute and record one access; returns when its row is committed.
 
-    ``coerced``: ``value`` was already checked against ``accepts`` (query strings, forms).
+    ``coerced``: ``value`` was already checked against ``accepts`` (query strings, forms). A machine
+    that streams is run to its end, and answers its last result.
     """
     access_id = new_id()
     request_id = request_id or access_id
@@ -77,29 +80,75 @@ async def govern(
     run: Run | None = None
     machine = door.machine
     try:
-        _admit(door, caller.principal)
+        admit(door, caller.principal)
         checked = value if coerced else machine.compiled.accepts.check(value)
         run = Run(checked, machine.permissions.allows)
         output = await _execute(door, run)
         result = machine.compiled.responds.check_output(output)
-    except Refusal as caught:
-        refusal = caught
-        if caught.__cause__ is not None:
-            logger.warning(
-                "%s failed (request %s)", door.label, request_id, exc_info=caught.__cause__
-            )
     except asyncio.CancelledError:  # nobody waits any more; what was asked is recorded all the same
-        cancelled = Refusal(Code.EXECUTION_FAILED, "The execution was cancelled.")
-        record_soon(_access(door, caller, case, value, None, cancelled, _asked(run)))
+        record_soon(_access(door, caller, case, value, None, _cancelled(), _asked(run)))
         raise
-    except Exception:
-        logger.exception("%s failed (request %s)", door.label, request_id)
-        refusal = Refusal(Code.EXECUTION_FAILED, "The machine failed.")
+    except Exception as error:
+        refusal = _refusal_of(error, door, request_id)
     try:
         await record(_access(door, caller, case, value, result, refusal, _asked(run)))
     except Refusal as unavailable:
         return Answer(request_id, None, unavailable)
     return Answer(request_id, result, refusal)
+
+
+async def govern_stream(
+    door: Door,
+    caller: Caller,
+    value: dict[str, Any],
+    *,
+    coerced: bool = False,
+    request_id: str | None = None,
+) -> AsyncGenerator[Answer, None]:
+    """Check one access, and give an answer for each result of the machine once it is recorded.
+
+    A refusal is the last answer. All rows have the same ``request_id``: one of the event
+    ``result`` for each result, one of the event ``message`` for a refusal, for an end without any
+    result and for a reader who leaves before the end. The first of them has the input; ``steps``
+    is what was asked for since the row before. Close it (``contextlib.aclosing``) to leave.
+    """
+    machine = door.machine
+    request_id = request_id or new_id()
+    started = perf_counter_ns()
+    given: Any = value  # "" once a row has it
+    refusal: Refusal | None = None
+    run: Run | None = None
+
+    def row(event: str, result: dict[str, Any] | None, refusal: Refusal | None) -> Access:
+        case = _Case(new_id(), request_id, started, event)
+        return _access(door, caller, case, given, result, refusal, _asked(run))
+
+    try:
+        admit(door, caller.principal)
+        checked = value if coerced else machine.compiled.accepts.check(value)
+        run = Run(checked, machine.permissions.allows)
+        async with aclosing(_results(machine, run)) as results:
+            async for result in results:
+                access = row("result", result, None)
+                given = ""
+                run.asked.clear()
+                await record(access)
+                yield Answer(request_id, result, None)
+                started = perf_counter_ns()
+    except (asyncio.CancelledError, GeneratorExit):
+        record_soon(row("message", None, _cancelled()))
+        raise
+    except Exception as error:
+        refusal = _refusal_of(error, door, request_id)
+    if refusal is not None and refusal.code is Code.LEDGER_UNAVAILABLE:
+        record_soon(row("message", None, refusal))  # the answer waited for a row long enough
+    elif refusal is not None or given != "":
+        try:
+            await record(row("message", None, refusal))
+        except Refusal as unavailable:
+            refusal = unavailable
+    if refusal is not None:
+        yield Answer(request_id, None, refusal)
 
 
 async def note(
@@ -137,7 +186,7 @@ def _asked(run: Run | None) -> str:
     return dumps(run.asked).decode() if run is not None and run.asked else ""
 
 
-def _admit(door: Door, principal: Principal) -> None:
+def admit(door: Door, principal: Principal) -> None:
     """Rate, then the principal as it is now, then the surface's scopes."""
     if door.rate is not None:
         door.rate.take(principal.name)
@@ -164,6 +213,39 @@ async def _execute(door: Door, run: Run) -> Any:
             raise Refusal(
                 Code.TIMEOUT, f"The machine did not answer within {machine.timeout:g} s."
             ) from None
+
+
+async def _results(machine: GovernedMachine, run: Run) -> AsyncGenerator[dict[str, Any], None]:
+    """The machine's results, each in time and as ``responds with`` declares it; raises
+    ``Refusal``."""
+    with machine.concurrency or _NOTHING:
+        async with aclosing(machine.program.stream(run)) as outputs:
+            while True:
+                try:
+                    async with asyncio.timeout(machine.timeout):
+                        output = await anext(outputs)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise Refusal(
+                        Code.TIMEOUT,
+                        f"The machine had no further result within {machine.timeout:g} s.",
+                    ) from None
+                yield machine.compiled.responds.check_output(output)
+
+
+def _refusal_of(error: Exception, door: Door, request_id: str) -> Refusal:
+    """What the caller is told of what went wrong; the cause goes to the log."""
+    if not isinstance(error, Refusal):
+        logger.error("%s failed (request %s)", door.label, request_id, exc_info=error)
+        return Refusal(Code.EXECUTION_FAILED, "The machine failed.")
+    if error.__cause__ is not None:
+        logger.warning("%s failed (request %s)", door.label, request_id, exc_info=error.__cause__)
+    return error
+
+
+def _cancelled() -> Refusal:
+    return Refusal(Code.EXECUTION_FAILED, "The execution was cancelled.")
 
 
 def _access(
