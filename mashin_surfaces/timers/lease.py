@@ -62,8 +62,8 @@ def release_now(kind: str, key: str) -> None:
 
 
 def is_free() -> Q:
-    """Timers that this process holds or may take."""
-    return Q(holder__in=("", process_id())) | Q(held_until=None) | Q(held_until__lte=now())
+    """Timers that nobody holds."""
+    return Q(held_until=None) | Q(held_until__lte=now())
 
 
 async def _commit(unit: Callable[[BaseDatabaseWrapper], T]) -> T:
@@ -77,13 +77,14 @@ def _claim(connection: BaseDatabaseWrapper, kind: str, key: str, ttl: float) -> 
     me = process_id()
     rows = Timer.objects.using(connection.alias)
     wanted = rows.filter(kind=kind, key=key)
-    row = _locked(wanted.filter(is_free()))
+    is_ours = is_free() | Q(holder=me)
+    row = _locked(wanted.filter(is_ours))
     if row is None:
         if wanted.exists():
             return None
         made = Timer(kind=kind, key=key)
         rows.bulk_create([made], ignore_conflicts=True)  # another process may be quicker
-        row = _locked(wanted.filter(is_free()))
+        row = _locked(wanted.filter(is_ours))
         if row is None:
             return None
     fence = row.fence if row.holder == me else row.fence + 1

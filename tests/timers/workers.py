@@ -1,0 +1,102 @@
+"""Other processes on the database of the tests: they are killed, frozen and thawed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from queue import Queue
+from typing import Any, Self
+
+from django.db import connection
+
+from tests.live import ROOT
+
+#: Seconds within which anything happens.
+PATIENCE = 30.0
+#: Seconds between two looks at what has no way to call us.
+LOOK = 0.02
+
+
+def database_url() -> str:
+    """Where the tests' own database is."""
+    config = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{config['NAME']}"
+    name = f"{config['USER']}@{config['HOST']}:{config['PORT']}/{config['NAME']}"
+    return f"postgres://{name}"
+
+
+def until(condition: Callable[[], object], patience: float = PATIENCE) -> float:
+    """Wait until it holds; how many seconds that took."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < patience, "it did not happen in time"
+        time.sleep(LOOK)
+    return time.monotonic() - begun
+
+
+class Worker:
+    """A ``tests.timers.worker``; as a context manager it is ready, and gone afterwards."""
+
+    def __init__(self, **wanted: Any) -> None:
+        self._lines: Queue[str] = Queue()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.timers.worker", json.dumps(wanted)],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "DATABASE_URL": database_url(),
+                "DJANGO_SETTINGS_MODULE": "tests.settings",
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line.strip())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def says(self) -> str:
+        """Its next line."""
+        return self._lines.get(timeout=PATIENCE)
+
+    def begin(self) -> str:
+        """Wait until it is ready and has asked for its lease; what it got."""
+        said = {self.says(), self.says()}
+        assert "ready" in said
+        (fence,) = said - {"ready"}
+        return fence
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def end(self) -> int:
+        """SIGTERM; its exit code."""
+        self._process.terminate()
+        return self._process.wait(PATIENCE)
