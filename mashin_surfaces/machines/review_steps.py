@@ -139,8 +139,8 @@ class _Reviewer:
             )
         if source in self.generators and "branches" in path:
             yield Problem(
-                f'"{source}" yields its results, so it can\'t be asked inside a decide; ask it in a '
-                "step before, and decide about each result.",
+                f'"{source}" yields its results, so it can\'t be asked inside a decide; ask it in '
+                "a step before, and decide about each result.",
                 (*path, "source"),
             )
 

@@ -1,15 +1,17 @@
 """The API door: one asynchronous DRF view for all API surfaces.
 
 JSON in (GET and DELETE: the query string, coerced by type), the bare output out, refusals with the
-table's status. People who ask for HTML get DRF's browsable API.
+table's status. Who asks for events gets each result of a machine that streams, as it comes.
+People who ask for HTML get DRF's browsable API.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
@@ -20,17 +22,21 @@ from rest_framework.views import APIView
 from ..exceptions import Code, Refusal
 from ..governance.door import Door
 from ..governance.errors import TABLE
-from ..governance.govern import Answer, Caller, govern, note
+from ..governance.govern import Answer, Caller, govern, govern_stream, note
 from ..identity.authenticate import authenticate
 from ..identity.presented import CREDENTIAL_PARAMETERS, Presented
 from ..identity.principal import anonymous
+from ..ledger.chain import new_id
 from ..machines.schemas import Schema, dumps
 from .csrf import check_csrf
 from .denial import headers_of
 from .describe import describe_surface
+from .event_stream import EventStream, event_text, wants_events
 
 WITHOUT_BODY = frozenset({"GET", "DELETE"})
 MAX_REQUEST_ID = 64
+
+Headers = list[tuple[str, str]]
 
 
 class ExactJsonRenderer(JSONRenderer):
@@ -60,7 +66,18 @@ class SurfaceApi(APIView):
         self.format_kwarg = None
         wrapped = self.initialize_request(request)
         self.request = wrapped
-        status, body, headers = await self._answer(request)
+        if request.method == "OPTIONS":
+            allow = [("Allow", ", ".join(self.allowed_methods))]
+            return self._rendered(wrapped, 200, describe_surface(self.door), allow)
+        answer = await self._govern(request)
+        if isinstance(answer, HttpResponseBase):
+            return answer
+        return self._rendered(wrapped, *self._told(answer))
+
+    def _rendered(
+        self, wrapped: Request, status: int, body: dict[str, Any], headers: Headers
+    ) -> HttpResponseBase:
+        """As JSON, or as a page for people."""
         renderer, media_type = self.perform_content_negotiation(wrapped, force=True)
         if isinstance(renderer, ExactJsonRenderer):
             # Not a DRF Response: Django would render that on a thread.
@@ -87,13 +104,8 @@ class SurfaceApi(APIView):
     def get_view_name(self) -> str:
         return self.door.machine.compiled.title
 
-    async def _answer(
-        self, request: HttpRequest
-    ) -> tuple[int, dict[str, Any], list[tuple[str, str]]]:
+    def _told(self, answer: Answer) -> tuple[int, dict[str, Any], Headers]:
         """Status, body, headers."""
-        if request.method == "OPTIONS":
-            return 200, describe_surface(self.door), [("Allow", ", ".join(self.allowed_methods))]
-        answer = await self._govern(request)
         headers = [("X-Request-ID", answer.request_id), ("Cache-Control", "no-store")]
         refusal = answer.refusal
         if refusal is None:
@@ -105,8 +117,9 @@ class SurfaceApi(APIView):
             headers.append(("Allow", ", ".join(self.allowed_methods)))
         return status, {"error": refusal.as_dict(answer.request_id)}, headers
 
-    async def _govern(self, request: HttpRequest) -> Answer:
-        """From the request to the answer; what is refused on the way is recorded too."""
+    async def _govern(self, request: HttpRequest) -> Answer | StreamingHttpResponse:
+        """From the request to the answer, or to a response with each result; what is refused on
+        the way is recorded too."""
         door = self.door
         presented = Presented.from_request(request)
         caller = Caller(anonymous(()), presented.client)
@@ -119,14 +132,17 @@ class SurfaceApi(APIView):
             if principal.credential.kind == "session":
                 await check_csrf(request)
             accepts = door.machine.compiled.accepts
-            if request.method in WITHOUT_BODY:
-                return await govern(
-                    door, caller, _of_query(request, accepts), coerced=True, request_id=request_id
-                )
-            value = _of_body(request, accepts)
+            coerced = request.method in WITHOUT_BODY
+            value = _of_query(request, accepts) if coerced else _of_body(request, accepts)
         except Refusal as refusal:
             return await note(door, caller, event="message", refusal=refusal, request_id=request_id)
-        return await govern(door, caller, value, request_id=request_id)
+        if door.machine.program.is_stream and wants_events(request):
+            request_id = request_id or new_id()
+            return await _each_result(
+                govern_stream(door, caller, value, coerced=coerced, request_id=request_id),
+                request_id,
+            )
+        return await govern(door, caller, value, coerced=coerced, request_id=request_id)
 
 
 class WrongMethod(Refusal):
@@ -134,6 +150,26 @@ class WrongMethod(Refusal):
 
     def __init__(self, message: str) -> None:
         super().__init__(Code.UNKNOWN_MESSAGE, message)
+
+
+async def _each_result(
+    answers: AsyncGenerator[Answer, None], request_id: str
+) -> Answer | StreamingHttpResponse:
+    """The results as events. What is refused before the first of them is an ordinary answer."""
+    stream = EventStream(answers, _event_of, ending=event_text(b"{}", event="end"))
+    first = await stream.first()
+    if first is not None and first.refusal is not None:
+        return first
+    response = stream.response()
+    response["X-Request-ID"] = request_id
+    return response
+
+
+def _event_of(answer: Answer) -> bytes:
+    if answer.refusal is None:
+        return event_text(dumps(answer.result))
+    error = {"error": answer.refusal.as_dict(answer.request_id)}
+    return event_text(dumps(error), event="error")
 
 
 def _of_query(request: HttpRequest, accepts: Schema) -> dict[str, Any]:

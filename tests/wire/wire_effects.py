@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 from mashin_surfaces import effect
@@ -33,3 +34,14 @@ async def sleep(seconds: float) -> dict[str, Any]:
 @effect("wire.wrong")
 def wrong() -> dict[str, Any]:
     return {"value": "not a number"}
+
+
+@effect("wire.ticks")
+async def ticks(count: int, ending: str = "") -> AsyncIterator[dict[str, Any]]:
+    """0 … count - 1, and then its ending."""
+    for n in range(count):
+        yield {"value": n}
+    if ending == "fail":
+        raise RuntimeError("secret detail 4711")
+    if ending == "wait":
+        await asyncio.Event().wait()
