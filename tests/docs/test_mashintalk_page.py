@@ -23,7 +23,7 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize("source", EXAMPLES, ids=lambda source: source.split()[1])
 def test_an_example_is_a_machine_without_a_warning(source: str) -> None:
-    parsed = examine(source, effects={"shop.price"})
+    parsed = examine(source, effects={"shop.price", "clock.ticks"}, generators={"clock.ticks"})
     assert parsed.warnings == []
     assert parse(render(parsed.definition)).definition == parsed.definition
 
