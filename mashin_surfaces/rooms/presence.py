@@ -55,8 +55,8 @@ class _Entry:
         self.problem: str | None = None
 
 
-class _Rows:
-    """The sink. An item is a key whose row is to be as it is here at that moment: there or not.
+class MemberSink:
+    """An item is a key whose row is to be as it is here at that moment: there or not.
 
     The item None stands for all that is still to be mended.
     """
@@ -127,9 +127,9 @@ class _Rows:
         self.unwritten.discard(key)
 
 
-_rows = _Rows()
+sink = MemberSink()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_rows.forget)
+    os.register_at_fork(after_in_child=sink.forget)
 
 
 # -- coming and going -----------------------------------------------------------------------------
@@ -143,16 +143,16 @@ async def enter(room: int, connection: str, principal: str) -> None:
     """
     clock.start()
     key = (room, connection)
-    before = _rows.entries.get(key)
+    before = sink.entries.get(key)
     since = datetime.now(UTC) if before is None else before.since
-    entry = _rows.entries[key] = _Entry(principal.replace("\0", "")[:200], since)
+    entry = sink.entries[key] = _Entry(principal.replace("\0", "")[:200], since)
     deadline = time.monotonic() + settings.LEDGER.WAIT
     await _write(key)
     while entry.problem == "locked" and time.monotonic() < deadline:
         await asyncio.sleep(RETRY)
         await _write(key)
     if entry.problem == "gone":
-        _rows.drop(key, entry)
+        sink.drop(key, entry)
         raise RoomIsGone()
 
 
@@ -162,26 +162,26 @@ async def leave(room: int, connection: str) -> None:
     Whoever is not in a room may leave it.
     """
     key = (room, connection)
-    _rows.entries.pop(key, None)
+    sink.entries.pop(key, None)
     await _write(key)
 
 
 async def _write(key: Key) -> None:
     try:
-        await writer(database()).put(_rows, key)
+        await writer(database()).put(sink, key)
     except CommitFailed:  # the writer has said why; a later beat mends it
-        _rows.unwritten.add(key)
+        sink.unwritten.add(key)
     except BaseException:  # cancelled: nobody will hear what becomes of it
-        _rows.unwritten.add(key)
+        sink.unwritten.add(key)
         raise
 
 
 def _mend(was_gone: bool) -> None:
     """After a beat: write what could not be; everything, when the process had been swept."""
     if was_gone:
-        _rows.unwritten.update(_rows.entries.copy())
-    if _rows.unwritten:
-        writer(database()).put_soon(_rows, None)
+        sink.unwritten.update(sink.entries.copy())
+    if sink.unwritten:
+        writer(database()).put_soon(sink, None)
 
 
 process.on_beat.append(_mend)

@@ -84,12 +84,17 @@ def trim_due() -> None:
 def would_trim(kind: str | None = None) -> Trimmed:
     """What ``trim`` would take away now; it reads what is too old."""
     events = 0
+    rooms = _idle().count() if kind in {None, Room.Kind.TOPIC} else 0
     for each in _kinds(kind):
         for page in _pages(_overfull(each)):
+            emptied = []
             for room in Room.objects.using(database()).filter(pk__in=page).only("floor", "head"):
-                events += _floor(room, room.head, each) - room.floor
-    # A topic that is still to lose its events goes with the next trim but this one.
-    rooms = _idle().count() if kind in {None, Room.Kind.TOPIC} else 0
+                floor = _floor(room, room.head, each)
+                events += floor - room.floor
+                if floor == room.head:
+                    emptied.append(room.pk)
+            if each == Room.Kind.TOPIC:
+                rooms += _lonely().filter(pk__in=emptied).count()
     return Trimmed(events, rooms)
 
 
@@ -160,14 +165,18 @@ def _overfull(kind: str, rooms: Iterable[int] | None = None) -> QuerySet[Room]:
 # -- rooms ----------------------------------------------------------------------------------------
 
 
-def _idle() -> QuerySet[Room]:
-    """Topics without events and members, older than a day."""
+def _lonely() -> QuerySet[Room]:
+    """Topics without members, older than a day."""
     return Room.objects.using(database()).filter(
         ~Exists(RoomMember.objects.filter(room=OuterRef("pk"))),
         kind=Room.Kind.TOPIC,
-        head=F("floor"),
         created_at__lt=before(IDLE),
     )
+
+
+def _idle() -> QuerySet[Room]:
+    """Those of them that keep no events."""
+    return _lonely().filter(head=F("floor"))
 
 
 def _drop(page: list[int]) -> int:

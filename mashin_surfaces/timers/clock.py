@@ -53,9 +53,14 @@ class Clock:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
+        self._become_another()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._become_another)
+
+    def _become_another(self) -> None:
+        """No thread runs here yet: in a forked child neither, whatever the parent was about."""
         self._wake = threading.Event()
         self._lock = threading.Lock()
-        self._process: int | None = None
         self._thread: threading.Thread | None = None
         self._end = threading.Event()
         self._beat_at = 0.0
@@ -70,13 +75,12 @@ class Clock:
         self._jobs[name] = Job(name, seconds, function)
 
     def start(self) -> None:
-        """Start the thread, once in a process (also once more after a fork)."""
-        if self._process == os.getpid():
+        """Start the thread, once in a process; a forked child has to start its own."""
+        if self.is_running:
             return
         with self._lock:
-            if self._process == os.getpid():
+            if self.is_running:
                 return
-            self._process, self._end = os.getpid(), threading.Event()
             self._wake.clear()
             self._thread = threading.Thread(
                 target=self._run, args=(self._end,), name="mashin-clock", daemon=True
@@ -89,11 +93,16 @@ class Clock:
         ``start`` begins anew.
         """
         with self._lock:
-            if self._thread is not None and self._process == os.getpid():
+            if self._thread is not None:
                 self._end.set()
                 self._wake.set()
                 self._thread.join(PATIENCE)
-            self._process = self._thread = None
+            self._thread = None
+            self._end = threading.Event()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread is not None
 
     def wake(self) -> None:
         """Beat and look now."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +13,7 @@ from mashin_surfaces.timers.models import Timer
 from mashin_surfaces.timers.moments import after, before
 from mashin_surfaces.timers.process import process_id
 
-from .workers import Worker, until
+from .workers import Worker, apart, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,8 +35,8 @@ def held_by_another(seconds: float, fence: int = 7) -> None:
 async def test_the_first_claim_gets_the_lease_and_so_do_the_next_of_the_same_process() -> None:
     assert await lease.claim(KIND, KEY, TTL) == 1
     assert await lease.claim(KIND, KEY, TTL) == 1
-    assert await asyncio.to_thread(lease.claim_now, KIND, KEY, TTL) == 1
-    assert (await asyncio.to_thread(row)).holder == process_id()
+    assert await apart(lease.claim_now, KIND, KEY, TTL) == 1
+    assert (await apart(row)).holder == process_id()
 
 
 def test_what_another_process_holds_is_neither_claimed_nor_renewed_nor_released() -> None:
@@ -63,13 +62,13 @@ def test_a_lease_that_was_released_passes_on_with_a_higher_fence() -> None:
 
 async def test_renewing_keeps_it_and_fails_once_it_is_over() -> None:
     assert await lease.claim(KIND, KEY, TTL) == 1
-    first = (await asyncio.to_thread(row)).held_until
+    first = (await apart(row)).held_until
     assert await lease.renew(KIND, KEY, 2 * TTL)
-    second = (await asyncio.to_thread(row)).held_until
+    second = (await apart(row)).held_until
     assert first is not None
     assert second is not None
     assert second > first
-    await Timer.objects.aupdate(held_until=before(0.1))
+    await apart(Timer.objects.update, held_until=before(0.1))
     assert not await lease.renew(KIND, KEY, TTL)
     assert await lease.claim(KIND, KEY, TTL) == 1, "nobody else held it meanwhile"
     await lease.release(KIND, KEY)
@@ -77,7 +76,7 @@ async def test_renewing_keeps_it_and_fails_once_it_is_over() -> None:
 
 
 async def test_leases_are_told_apart_by_kind_and_key() -> None:
-    await asyncio.to_thread(held_by_another, 60)
+    await apart(held_by_another, 60)
     assert await lease.claim(KIND, "other", TTL) == 1
     assert await lease.claim("other", KEY, TTL) == 1
     assert await lease.claim(KIND, KEY, TTL) is None

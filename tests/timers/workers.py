@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,11 +12,14 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Queue
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
-from django.db import connection
+from django.db import connection, connections
 
 from tests.live import ROOT
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Seconds within which anything happens.
 PATIENCE = 30.0
@@ -39,6 +43,18 @@ def until(condition: Callable[[], object], patience: float = PATIENCE) -> float:
         assert time.monotonic() - begun < patience, "it did not happen in time"
         time.sleep(LOOK)
     return time.monotonic() - begun
+
+
+async def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """On a thread, for Django refuses queries on a loop; it leaves no connection behind."""
+
+    def work() -> T:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(work)
 
 
 class Worker:
