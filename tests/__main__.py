@@ -22,7 +22,10 @@ PARTS = {
     "slow": ["-m", SLOW],
 }
 #: What talks to the database is played once more against a real PostgreSQL.
-ON_POSTGRES = ["admin", "commit", "identity", "ledger", "surfaces", "machines/test_store.py"]
+ON_POSTGRES = [
+    "admin", "commit", "identity", "ledger", "rooms", "surfaces", "timers",
+    "machines/test_store.py",
+]  # fmt: skip
 #: pytest's exit code when there was nothing to run.
 NO_TESTS = 5
 

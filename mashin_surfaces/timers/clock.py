@@ -76,10 +76,10 @@ class Clock:
 
     def start(self) -> None:
         """Start the thread, once in a process; a forked child has to start its own."""
-        if self.is_running:
+        if self.is_running():
             return
         with self._lock:
-            if self.is_running:
+            if self.is_running():
                 return
             self._wake.clear()
             self._thread = threading.Thread(
@@ -100,7 +100,6 @@ class Clock:
             self._thread = None
             self._end = threading.Event()
 
-    @property
     def is_running(self) -> bool:
         return self._thread is not None
 
