@@ -25,9 +25,11 @@ def with_surfaces(django_application: Application) -> Application:
     ``get_asgi_application()``, which loads the apps.
     """
     from .exceptions import Code, Refusal
+    from .rooms.hub import hub
     from .surfaces.denial import deny
     from .surfaces.routes import routes
     from .surfaces.websocket import consumer_for
+    from .timers.clock import clock
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         if not routes.is_ready:
@@ -38,6 +40,8 @@ def with_surfaces(django_application: Application) -> Application:
                     await receive()
                     await deny(scope, send, unready)
                     return
+        hub().start()
+        clock.start()
         if scope["type"] == "websocket":
             route = routes.find("websocket", scope["path"])
             if route is None:

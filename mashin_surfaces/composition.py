@@ -6,11 +6,14 @@ from .commit import close_writers
 from .identity import cache, revocation
 from .identity import threads as identity_threads
 from .ledger.record import check_writer
-from .machines.watch import bump_if_migrated, watcher
-from .server.health import CHECKS
+from .machines.watch import bump_if_migrated, on_bump, watcher
+from .rooms import doorbell, hub
+from .rooms.log import room_threads
+from .server.health import CHECKS, WARNINGS
 from .steps.effects import registry as effects
 from .steps.threads import effect_threads
 from .surfaces.recheck import recheck_connections
+from .timers.clock import clock
 
 CREDENTIALS = "credentials"
 
@@ -18,9 +21,12 @@ CREDENTIALS = "credentials"
 def end_threads() -> None:
     """End every thread of ours with its connections, written what waits; they start again.
 
-    For who drops the database afterwards.
+    For who ends, or drops the database afterwards.
     """
+    clock.stop()
     watcher.stop()
+    doorbell.close()
+    room_threads.close()
     close_writers()
     identity_threads.close()
     effect_threads.close()
@@ -33,4 +39,7 @@ def connect() -> None:
     revocation.on_change.append(lambda: bump_if_migrated(CREDENTIALS))
     watcher.on_change(CREDENTIALS, cache.forget)
     watcher.on_change(CREDENTIALS, recheck_connections)
+    on_bump.append(doorbell.tell)
+    hub.on_news.append(lambda epoch: watcher.wake())
     CHECKS["ledger"] = check_writer
+    WARNINGS["rooms"] = hub.trouble

@@ -4,7 +4,8 @@
 as ``{"error": {…}}``. *Envelope* (subprotocol ``mashin.v1``): ``{"id", "input"}`` in, ``{"id",
 "result"}`` or ``{"id", "error"}`` out, so that answers may come in any order.
 
-``decode`` gives a command or raises ``Refusal``; ``result`` and ``refusal`` give a frame's text.
+``decode`` gives a command or raises ``Refusal``; everything else gives a frame's text, or None
+where a spelling has no frame for it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,25 @@ class Authenticate:
     id: Id = None
 
 
-Command = Invoke | Authenticate
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Follow a topic; what came after ``since`` (an offset of ``epoch``) first."""
+
+    topic: str
+    since: int | None = None
+    epoch: str | None = None
+    id: Id = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Follow a topic no longer."""
+
+    topic: str
+    id: Id = None
+
+
+Command = Invoke | Authenticate | Subscribe | Unsubscribe
 
 
 class Dialect(Protocol):
@@ -54,6 +73,19 @@ class Dialect(Protocol):
     def result(self, id: Id, body: bytes) -> str: ...
     def refusal(self, id: Id, error: dict[str, Any]) -> str: ...
     def authenticated(self, id: Id) -> str: ...
+    def done(self, id: Id) -> str | None: ...
+    def subscribed(
+        self, id: Id, topic: str, offset: int, epoch: str, recovered: bool
+    ) -> str | None: ...
+    def unsubscribed(self, id: Id, topic: str) -> str | None: ...
+
+    @staticmethod
+    def pushed(topic: str, offset: int, body: str) -> str:
+        """A result that came by itself; ``offset`` 0: it is in no log."""
+
+    @staticmethod
+    def reset(topic: str, offset: int, epoch: str) -> str | None:
+        """The topic's log was cleared; what comes next comes after ``offset``."""
 
 
 class Plain:
@@ -86,6 +118,25 @@ class Plain:
     def authenticated(self, id: Id) -> str:
         return '{"type":"authenticated"}'
 
+    def done(self, id: Id) -> str | None:
+        return None
+
+    def subscribed(
+        self, id: Id, topic: str, offset: int, epoch: str, recovered: bool
+    ) -> str | None:
+        return None
+
+    def unsubscribed(self, id: Id, topic: str) -> str | None:
+        return None
+
+    @staticmethod
+    def pushed(topic: str, offset: int, body: str) -> str:
+        return body
+
+    @staticmethod
+    def reset(topic: str, offset: int, epoch: str) -> str | None:
+        return None
+
 
 class Envelope:
     """Frames with an ``id`` that the client chooses: a string or an integer."""
@@ -101,7 +152,7 @@ class Envelope:
     def decode(self, text: str | bytes) -> Command:
         frame = self._loads(text)
         id = _checked_id(frame)
-        other = control(frame, frozenset(), id)
+        other = control(frame, frozenset(), id, resuming=True)
         if other is not None:
             return other
         value = frame.get("input")
@@ -132,9 +183,44 @@ class Envelope:
     def authenticated(self, id: Id) -> str:
         return orjson.dumps({"id": id, "authenticated": True}).decode()
 
+    def done(self, id: Id) -> str | None:
+        return orjson.dumps({"id": id, "done": True}).decode()
 
-def control(value: dict[str, Any], fields: frozenset[str], id: Id = None) -> Command | None:
-    """The control command that a frame is, None when it is none."""
+    def subscribed(
+        self, id: Id, topic: str, offset: int, epoch: str, recovered: bool
+    ) -> str | None:
+        return orjson.dumps(
+            {
+                "id": id,
+                "subscribed": topic,
+                "offset": offset,
+                "epoch": epoch,
+                "recovered": recovered,
+            }
+        ).decode()
+
+    def unsubscribed(self, id: Id, topic: str) -> str | None:
+        return orjson.dumps({"id": id, "unsubscribed": topic}).decode()
+
+    @staticmethod
+    def pushed(topic: str, offset: int, body: str) -> str:
+        place = f',"offset":{offset}' if offset else ""
+        return f'{{"push":{body},"topic":{orjson.dumps(topic).decode()}{place}}}'
+
+    @staticmethod
+    def reset(topic: str, offset: int, epoch: str) -> str | None:
+        return orjson.dumps(
+            {"reset": True, "topic": topic, "offset": offset, "epoch": epoch}
+        ).decode()
+
+
+def control(
+    value: dict[str, Any], fields: frozenset[str], id: Id = None, *, resuming: bool = False
+) -> Command | None:
+    """The control command that a frame is, None when it is none.
+
+    ``resuming``: a subscription may say what it has already.
+    """
     if value.get("type") == "authenticate" and "type" not in fields:
         token = value.get("token")
         if not isinstance(token, str) or not token:
@@ -144,8 +230,37 @@ def control(value: dict[str, Any], fields: frozenset[str], id: Id = None) -> Com
         return Authenticate(token, id)
     for word in ("subscribe", "unsubscribe"):
         if word in value and word not in fields:
-            raise Refusal(Code.UNKNOWN_MESSAGE, f"not supported yet: {word}")
+            return _about_topic(word, value, id, resuming=resuming)
     return None
+
+
+def _about_topic(word: str, value: dict[str, Any], id: Id, *, resuming: bool) -> Command:
+    topic = value[word]
+    if not isinstance(topic, str):
+        raise Refusal(Code.UNKNOWN_MESSAGE, f'"{word}" names a topic: a text.')
+    known = {word, "id"} if resuming else {word}
+    if word == "unsubscribe":
+        _no_more(value, known)
+        return Unsubscribe(topic, id)
+    since, epoch = value.get("since"), value.get("epoch")
+    if resuming:
+        _no_more(value, {*known, "since", "epoch"})
+        is_offset = isinstance(since, int) and not isinstance(since, bool)
+        if since is not None and not (is_offset and since >= 0):
+            raise Refusal(Code.UNKNOWN_MESSAGE, '"since" is the offset of the last push you have.')
+        if epoch is not None and not isinstance(epoch, str):
+            raise Refusal(Code.UNKNOWN_MESSAGE, '"epoch" is the text that came with "subscribed".')
+    else:
+        _no_more(value, known)
+    return Subscribe(topic, since, epoch, id)
+
+
+def _no_more(value: dict[str, Any], known: set[str]) -> None:
+    surplus = value.keys() - known
+    if surplus:
+        raise Refusal(
+            Code.UNKNOWN_MESSAGE, f"This message does not know {', '.join(sorted(surplus))}."
+        )
 
 
 def _checked_id(frame: dict[str, Any]) -> Id:

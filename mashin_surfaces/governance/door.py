@@ -65,6 +65,20 @@ class Door:
         return all(map(principal.holds, self.wanted))
 
 
+def door_within(machine: GovernedMachine, kind: str, path: str = "") -> Door:
+    """A door that nobody comes to from outside: code that runs a machine, a feed."""
+    name = machine.compiled.name
+    return Door(
+        kind=kind,
+        path=path,
+        label=f"{kind}:{path or name}",
+        machine=machine,
+        accepted=frozenset(),
+        wanted=(run_scope(name),),
+        grant=(run_scope(name),),
+    )
+
+
 _machines: WeakKeyDictionary[CompiledMachine, GovernedMachine] = WeakKeyDictionary()
 
 

@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from ..exceptions import Code, Refusal
 from ..identity.principal import Principal
 from ..machines.registry import registry
-from .door import Door, governed, run_scope
+from .door import door_within, governed
 from .govern import Caller, govern
 
 
@@ -22,15 +22,7 @@ async def ainvoke(machine: str, input: dict[str, Any], *, principal: Principal) 
     compiled = snapshot.machines.get(machine)
     if compiled is None or not compiled.enabled:
         raise Refusal(Code.NOT_FOUND, f'There is no machine "{machine}".')
-    door = Door(
-        kind="code",
-        path="",
-        label=f"code:{machine}",
-        machine=governed(compiled),
-        accepted=frozenset(),
-        wanted=(run_scope(machine),),
-        grant=(),
-    )
+    door = door_within(governed(compiled), "code")
     answer = await govern(door, Caller(principal), input)
     if answer.refusal is not None:
         raise answer.refusal

@@ -32,6 +32,9 @@ class SurfaceAccess(models.Model):
 
     class Event(models.TextChoices):
         MESSAGE = "message", _("message")
+        RESULT = "result", _("result of a stream")
+        SUBSCRIBE = "subscribe", _("subscription")
+        UNSUBSCRIBE = "unsubscribe", _("end of a subscription")
         CONNECT = "connect", _("connect")
         DISCONNECT = "disconnect", _("disconnect")
         AUTHENTICATE = "authenticate", _("fresh credentials")

@@ -9,10 +9,11 @@ from typing import Final
 from .definition import MachineDefinition, OtherSurface, SurfacePart, WebsocketSurface
 from .problems import Path, Problem
 from .quantities import parse_rate
-from .support import NOT_YET_BUT_LOADED
 from .wording import similar
 
 MAX_PATH: Final = 500
+#: Seconds between two runs of a feed at least: each is an access, with its row.
+SHORTEST_EVERY: Final = 0.05
 _SCOPE: Final = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.:*/-]*")
 
 
@@ -104,6 +105,16 @@ def _websocket(
             (*here, "every"),
             severity="warning",
         )
-    for key, message in NOT_YET_BUT_LOADED.items():
-        if key in surface.model_fields_set:
-            yield Problem(message, (*here, key), severity="warning")
+    if surface.every is not None and surface.subscribe in names:
+        for field in definition.accepts:
+            if field.required and field.name != surface.subscribe:
+                yield Problem(
+                    f'"every" runs the machine with "{surface.subscribe}" alone, and '
+                    f'"{field.name}" is required: give it a default.',
+                    (*here, "every"),
+                )
+    if surface.every is not None and surface.every < SHORTEST_EVERY:
+        yield Problem(
+            f'"every" is at least {SHORTEST_EVERY * 1000:g}ms; publish from code what is faster.',
+            (*here, "every"),
+        )

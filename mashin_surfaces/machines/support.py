@@ -70,13 +70,6 @@ NOT_YET: Final = frozenset(
         "type file",
     }
 )
-#: The same for what is only told: the machine loads without it.
-NOT_YET_BUT_LOADED: Final = {
-    "subscribe": "pushes are not supported yet: subscribe",
-    "every": "pushes are not supported yet: every",
-    "push": "pushes are not supported yet: push",
-}
-
 _STEPS: Final[dict[type[object], str]] = {
     Gate: "gate",
     WaitFor: "wait for",

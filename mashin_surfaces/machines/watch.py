@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from django.db import DatabaseError, connection, connections, transaction
 
@@ -99,7 +100,17 @@ def bump(epoch: str) -> None:
         row, _ = Epoch.objects.select_for_update().get_or_create(name=epoch)
         row.number += 1
         row.save(update_fields=["number"])
-        transaction.on_commit(watcher.wake)
+        transaction.on_commit(partial(_bumped, epoch))
+
+
+#: Called after the commit with the epoch's name: who can tell the other processes at once.
+on_bump: list[Callable[[str], None]] = []
+
+
+def _bumped(epoch: str) -> None:
+    watcher.wake()
+    for tell in on_bump:
+        tell(epoch)
 
 
 def bump_if_migrated(epoch: str) -> None:

@@ -157,7 +157,9 @@ def _locked(
     select = f"SELECT {columns} FROM {Room._meta.db_table} WHERE id IN ({ids})"  # noqa: S608
     if not connection.features.has_select_for_update:  # SQLite: the transaction has the lock
         return _heads(connection, select), set()
-    ordered = f"{select} ORDER BY id FOR UPDATE"  # one order everywhere: no deadlock
+    # One order everywhere: no deadlock. Who only refers to a room (a member) is not kept waiting.
+    strength = "NO KEY UPDATE" if connection.vendor == "postgresql" else "UPDATE"
+    ordered = f"{select} ORDER BY id FOR {strength}"
     if patient or connection.vendor != "postgresql":
         return _heads(connection, ordered), set()
     wait = int(settings.LEDGER.WAIT * 1000)

@@ -34,12 +34,15 @@ POLL = 2.0
 MOST_ASKED = 500
 
 
+#: Called with what another process told that is of no room (``doorbell.tell``).
+on_news: list[Callable[[str], None]] = []
+
+
 class Hub:
     """All rooms of one process that have members on one event loop."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.on_news: list[Callable[[str], None]] = []
         #: Why pushes are slower than they should be; None when they are not.
         self.trouble: str | None = None
         self._rooms: dict[int, LiveRoom] = {}
@@ -148,7 +151,7 @@ class Hub:
                 room.heard(bell)
 
     def heard_news(self, topic: str) -> None:
-        for listener in self.on_news:
+        for listener in on_news:
             listener(topic)
 
     async def _listen(self) -> None:
@@ -270,6 +273,11 @@ class Hub:
 
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+
+
+def trouble() -> str | None:
+    """Why pushes of this process are slower than they should be; None when they are not."""
+    return next((each.trouble for each in tuple(_hubs.values()) if each.trouble), None)
 
 
 def hub() -> Hub:

@@ -35,6 +35,10 @@ def check_database() -> None:
 #: threads of their own, at the same time, and at most one of a name at once.
 CHECKS: dict[str, Callable[[], None]] = {"database": check_database}
 
+#: What may be in trouble while everything is served all the same, by name: functions that say what
+#: is wrong, or None. They must not wait for anything.
+WARNINGS: dict[str, Callable[[], str | None]] = {}
+
 # Apart from all other threads: what is to be judged may have filled those.
 _threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="health")
 _running: dict[str, asyncio.Future[None]] = {}
@@ -52,17 +56,19 @@ async def healthz(request: HttpRequest) -> JsonResponse:
 async def readyz(request: HttpRequest) -> JsonResponse:
     """200, or 503 when a check fails or is late.
 
-    ``{"status": "ok" | "unavailable", "checks": {name: "ok" | "OperationalError" | "late"}}``: the
-    kind of an error, while its text, which may name hosts and users, goes to the log.
+    ``{"status": "ok" | "unavailable", "checks": {name: "ok" | "OperationalError" | "late"},
+    "warnings": {name: "…"}}``: the kind of an error, while its text, which may name hosts and
+    users, goes to the log. ``warnings``: what is slower than it should be, and served all the same.
     """
     deadline = time.monotonic() + DEADLINE
     started = {name: _started(name, check) for name, check in CHECKS.items()}
     results = {name: await _result(name, future, deadline) for name, future in started.items()}
     ready = all(result == "ok" for result in results.values())
-    return JsonResponse(
-        {"status": "ok" if ready else "unavailable", "checks": results},
-        status=200 if ready else 503,
-    )
+    warnings = {name: said for name, look in WARNINGS.items() if (said := look()) is not None}
+    body: dict[str, object] = {"status": "ok" if ready else "unavailable", "checks": results}
+    if warnings:
+        body["warnings"] = warnings
+    return JsonResponse(body, status=200 if ready else 503)
 
 
 def _started(name: str, check: Callable[[], None]) -> asyncio.Future[None]:

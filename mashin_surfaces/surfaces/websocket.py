@@ -1,11 +1,12 @@
 """The websocket door: the life of a socket, from the upgrade to the last row.
 
-receive ─► waiting ─► dialect.decode ─► govern ─► dialect.result ─► send
+receive ─► waiting ─► dialect.decode ─► govern ─► dialect.result ─► outbox ─► send
+                                             a topic's event ─► hub ─┘
 
 One Channels consumer class is generated for each surface. It has a receive loop of its own: no
 thread hop per frame and no channel layer subscription per socket. Frames wait in a bounded queue;
 workers take them: one at a time for bare frames (their order is the answers' order), several for
-the envelope.
+the envelope. Topics are ``subscriptions.py``'s.
 """
 
 from __future__ import annotations
@@ -15,25 +16,37 @@ import logging
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from time import perf_counter_ns, time
 from typing import Any, ClassVar
 
 from channels.consumer import AsyncConsumer
 
 from ..conf import settings
-from ..dialects.machine import DIALECTS, Authenticate, Dialect, Id, Plain
+from ..dialects.machine import (
+    DIALECTS,
+    Authenticate,
+    Dialect,
+    Id,
+    Invoke,
+    Plain,
+    Subscribe,
+    Unsubscribe,
+)
 from ..exceptions import Code, Refusal
 from ..governance.door import Door
 from ..governance.errors import TABLE
-from ..governance.govern import Caller, govern, note, note_soon
+from ..governance.govern import Answer, Caller, govern, govern_stream, note, note_soon
 from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
 from ..identity.principal import Principal
 from ..machines.schemas import dumps
+from ..rooms.live import Joined
+from ..rooms.outbox import FastLane, Outbox
 from .denial import deny
 from .entrance import enter
 from .routes import Route
+from .subscriptions import Subscriptions
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +60,8 @@ IDLE_TIMEOUT = 300.0
 MAX_MESSAGE = 256 * 1024
 #: Seconds that a client has for the closing handshake.
 CLOSE_TIMEOUT = 5.0
+#: Our server's way past the coroutines, to a socket that is idle (``docs/carrier.md``).
+FAST_LANE = "mashin_surfaces.push"
 
 
 class SurfaceConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no types
@@ -107,6 +122,9 @@ class Connection:
         self.route = consumer.route
         self.caller = caller
         self.receive, self.send = consumer.receive, consumer.base_send
+        fast: FastLane | None = consumer.scope.get("extensions", {}).get(FAST_LANE, {}).get("push")
+        self.outbox = Outbox(self._send_text, fast, self._overflow)
+        self.topics = Subscriptions(self)
         self.subprotocol = consumer.subprotocol
         self.loop = asyncio.get_running_loop()
         self.opened = perf_counter_ns()
@@ -114,10 +132,12 @@ class Connection:
         self.waiting_bytes = 0
         self.most_waiting = settings.MAX_WAITING
         self.workers: set[asyncio.Task[None]] = set()
+        self.streaming: set[asyncio.Task[Any]] = (
+            set()
+        )  # workers whose answer does not end by itself
         self.working = 0  # workers that will look once more whether something waits
         self.has_room: asyncio.Future[None] | None = None
         self.last_frame = self.loop.time()
-        self.sending_since: float | None = None
         self.messages = self.refusals = 0
         self.closing: asyncio.Task[None] | None = None
         self.is_gone = False
@@ -158,8 +178,11 @@ class Connection:
             # A machine that runs is let run to its end, and recorded; nothing new begins.
             self.is_gone = True
             self.waiting.clear()
+            self.outbox.close()
+            self._stop_streams()
             facts = {"code": code, "messages": self.messages, "refusals": self.refusals}
             note_soon(self.door, self.caller, "disconnect", self.opened, facts)
+            await self.topics.close()
 
     async def _wait_in_line(self, message: Message) -> None:
         """Let a frame wait for a worker; past ``MAX_WAITING`` it will be answered ``busy``.
@@ -217,25 +240,72 @@ class Connection:
                 raise Refusal(Code.TOO_LARGE, f"A frame has at most {self.most_bytes} bytes.")
             command = dialect.decode(frame)
             id = command.id
-            if isinstance(command, Authenticate):
-                await self._authenticate(command)
+            if not isinstance(command, Invoke):
+                await self._control(command)
                 return
         except Refusal as caught:
             if id is None and not dialect.ordered:
                 id = dialect.id_of(frame)
             answer = await note(door, self.caller, event="message", refusal=caught, raw=frame)
         else:
+            if door.machine.program.is_stream:
+                await self._stream(door, command)
+                return
             answer = await govern(door, self.caller, command.input)
+        await self._give(answer, id)
+
+    async def _give(self, answer: Answer, id: Id) -> None:
         if answer.refusal is not None:
             await self._refuse(answer.refusal, answer.request_id, id)
         elif answer.result is not None:
-            await self._send(dialect.result(id, dumps(answer.result)))
+            await self._send(self.dialect.result(id, dumps(answer.result)))
+
+    async def _stream(self, door: Door, command: Invoke) -> None:
+        """Every result as it comes; who leaves ends it."""
+        worker = asyncio.current_task()
+        assert worker is not None  # noqa: S101  workers are tasks
+        self.streaming.add(worker)
+        refusal = None
+        try:
+            async with aclosing(govern_stream(door, self.caller, command.input)) as answers:
+                async for answer in answers:
+                    refusal = answer.refusal
+                    await self._give(answer, command.id)
+        finally:
+            self.streaming.discard(worker)
+        if refusal is None:
+            await self._say(self.dialect.done(command.id))
 
     async def _refuse(self, refusal: Refusal, request_id: str, id: Id) -> None:
         self.refusals += 1
         await self._send(self.dialect.refusal(id, refusal.as_dict(request_id)))
         if refusal.code is Code.UNAUTHENTICATED:
             self.end(TABLE[refusal.code].close)
+
+    async def _control(self, command: Authenticate | Subscribe | Unsubscribe) -> None:
+        if isinstance(command, Authenticate):
+            await self._authenticate(command)
+        elif isinstance(command, Subscribe):
+            await self._subscribe(command)
+        else:
+            await self.topics.remove(command.topic)
+            facts = dumps({"unsubscribe": command.topic})
+            await note(self.door, self.caller, event="unsubscribe", raw=facts)
+            await self._say(self.dialect.unsubscribed(command.id, command.topic))
+            self._tick()
+
+    async def _subscribe(self, command: Subscribe) -> None:
+        dialect, topic = self.dialect, command.topic
+
+        def welcome(joined: Joined) -> None:
+            if (text := dialect.subscribed(command.id, topic, *joined)) is not None:
+                self.outbox.push(text)
+
+        answer = await self.topics.add(
+            topic, dialect, welcome, since=command.since, epoch=command.epoch
+        )
+        if answer.refusal is not None:
+            await self._refuse(answer.refusal, answer.request_id, command.id)
 
     async def _authenticate(self, command: Authenticate) -> None:
         """Fresh credentials of the same principal, without a new connection."""
@@ -250,13 +320,17 @@ class Connection:
         self._tick()
         await self._send(self.dialect.authenticated(command.id))
 
+    async def _say(self, text: str | None) -> None:
+        """Send what not every spelling has a frame for."""
+        if text is not None:
+            await self._send(text)
+
     async def _send(self, text: str) -> None:
-        if self.is_gone:
-            return
-        self.sending_since = self.loop.time()
-        with suppress(OSError):  # it went this very moment: some servers say so
-            await self.send({"type": "websocket.send", "text": text})
-        self.sending_since = None
+        if not self.is_gone:
+            await self.outbox.send(text)
+
+    async def _send_text(self, text: str) -> None:
+        await self.send({"type": "websocket.send", "text": text})
 
     # -- its end --------------------------------------------------------------------------------
 
@@ -271,6 +345,7 @@ class Connection:
         else:
             self._take(door)
             self._tick()
+            self._look_at_topics()
 
     def principal_changed(self, before: Principal, now: Principal | None) -> None:
         """The credential is worth something else now, or nothing; called on any thread."""
@@ -283,6 +358,31 @@ class Connection:
             self.expire()
         else:
             self.caller = Caller(now, self.caller.client)
+            self._look_at_topics()
+
+    def _look_at_topics(self) -> None:
+        if len(self.topics):
+            looking = self.loop.create_task(self._recheck_topics())
+            self.workers.add(looking)
+            looking.add_done_callback(self._worked)
+
+    async def _recheck_topics(self) -> None:
+        """What the caller may not follow any more ends, and it is told."""
+        if not await self.topics.recheck():
+            refusal = Refusal(Code.FORBIDDEN, self.door.wants)
+            answer = await note(self.door, self.caller, event="end", refusal=refusal)
+            await self._refuse(refusal, answer.request_id, None)
+
+    def cut_off(self, reason: str) -> None:
+        """It can't be given what it follows; connected anew, it can ask again."""
+        self.end(4408, Refusal(Code.BUSY, reason))
+
+    def _overflow(self) -> None:
+        self.end(4408, reason="You are too slow for what you follow: connect again.")
+
+    def _stop_streams(self) -> None:
+        for worker in self.streaming - {asyncio.current_task()}:
+            worker.cancel()
 
     def expire(self) -> None:
         """The credential is no longer good."""
@@ -296,24 +396,27 @@ class Connection:
         idle_left = self.last_frame + self.idle_timeout - now
         if self.working:
             idle_left = max(idle_left, 1.0)  # someone who waits for an answer is not idle
+        if len(self.topics):
+            idle_left = self.idle_timeout
         expires_at = self.caller.principal.credential.expires_at
         expires_in = self.idle_timeout if expires_at is None else expires_at - time()
         if expires_in <= 0:
             self.expire()
         elif idle_left <= 0:
             self.end(4408, Refusal(Code.TIMEOUT, f"No message for {self.idle_timeout:g} s."))
-        elif self.sending_since is not None and now - self.sending_since > settings.SEND_TIMEOUT:
+        elif now - (self.outbox.sending_since or now) > settings.SEND_TIMEOUT:
             self.end(4408)  # no frame can reach a client that does not read
         else:
             wait = min(idle_left, expires_in, settings.SEND_TIMEOUT) + 0.001
             self.clock = self.loop.call_later(wait, self._tick)
 
-    def end(self, code: int | None, refusal: Refusal | None = None) -> None:
+    def end(self, code: int | None, refusal: Refusal | None = None, reason: str = "") -> None:
         """Say why, close, and leave even when the client does not answer the close."""
         if self.closing is None:
-            self.closing = self.loop.create_task(self._close(code or 1000, refusal))
+            self._stop_streams()
+            self.closing = self.loop.create_task(self._close(code or 1000, refusal, reason))
 
-    async def _close(self, code: int, refusal: Refusal | None) -> None:
+    async def _close(self, code: int, refusal: Refusal | None, reason: str) -> None:
         """``live`` cancels this when the client has closed too."""
         with suppress(TimeoutError):  # a client that does not read can't be told
             async with asyncio.timeout(CLOSE_TIMEOUT):
@@ -322,7 +425,7 @@ class Connection:
                     await self._send(self.dialect.refusal(None, refusal.as_dict(answer.request_id)))
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                reason = "" if refusal is None else refusal.message
+                reason = reason if refusal is None else refusal.message
                 await self.send({"type": "websocket.close", "code": code, "reason": reason})
                 await asyncio.sleep(CLOSE_TIMEOUT)
         if self.reader is not None:

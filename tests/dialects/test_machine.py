@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mashin_surfaces.dialects.machine import Authenticate, Envelope, Invoke, Plain
+from mashin_surfaces.dialects.machine import (
+    Authenticate,
+    Envelope,
+    Invoke,
+    Plain,
+    Subscribe,
+    Unsubscribe,
+)
 from mashin_surfaces.exceptions import Code, Refusal
 
 
@@ -46,11 +53,69 @@ def test_a_control_word_that_the_machine_accepts_is_input() -> None:
     assert dialect.decode(json.dumps(frame)) == Invoke(frame)
 
 
-@pytest.mark.parametrize("word", ["subscribe", "unsubscribe"])
-def test_what_does_not_work_yet_is_refused_by_name(plain: Plain, word: str) -> None:
-    with pytest.raises(Refusal, match=f"not supported yet: {word}") as refused:
-        plain.decode(json.dumps({word: "cpu"}))
-    assert refused.value.code is Code.UNKNOWN_MESSAGE
+def test_topics_are_followed_and_left_in_every_spelling(plain: Plain, envelope: Envelope) -> None:
+    assert plain.decode('{"subscribe": "cpu"}') == Subscribe("cpu")
+    assert plain.decode('{"unsubscribe": "cpu"}') == Unsubscribe("cpu")
+    frame = {"id": 3, "subscribe": "cpu", "since": 7, "epoch": "e"}
+    assert envelope.decode(json.dumps(frame)) == Subscribe("cpu", 7, "e", 3)
+    assert envelope.decode('{"id": 4, "unsubscribe": "cpu"}') == Unsubscribe("cpu", 4)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"subscribe": 5},
+        {"subscribe": None},
+        {"unsubscribe": ["cpu"]},
+        {"subscribe": "cpu", "since": -1},
+        {"subscribe": "cpu", "since": True},
+        {"subscribe": "cpu", "since": "7"},
+        {"subscribe": "cpu", "epoch": 1},
+        {"subscribe": "cpu", "input": {}},
+        {"unsubscribe": "cpu", "since": 1},
+    ],
+)
+def test_a_wrong_subscription_is_refused(
+    plain: Plain, envelope: Envelope, frame: dict[str, Any]
+) -> None:
+    for dialect, text in ((plain, frame), (envelope, {"id": 1, **frame})):
+        with pytest.raises(Refusal) as refused:
+            dialect.decode(json.dumps(text))
+        assert refused.value.code is Code.UNKNOWN_MESSAGE
+
+
+def test_bare_frames_can_not_say_where_they_left_off(plain: Plain) -> None:
+    with pytest.raises(Refusal, match="does not know since"):
+        plain.decode('{"subscribe": "cpu", "since": 1}')
+
+
+def test_a_push_is_bare_or_says_what_it_is(plain: Plain, envelope: Envelope) -> None:
+    assert plain.pushed("cpu", 7, '{"a":1}') == '{"a":1}'
+    assert json.loads(envelope.pushed('c"u', 7, '{"a":1}')) == {
+        "push": {"a": 1},
+        "topic": 'c"u',
+        "offset": 7,
+    }
+    assert "offset" not in json.loads(envelope.pushed("cpu", 0, "{}"))
+
+
+def test_only_the_envelope_has_frames_around_pushes(plain: Plain, envelope: Envelope) -> None:
+    assert plain.subscribed(None, "cpu", 7, "e", True) is None
+    assert plain.unsubscribed(None, "cpu") is None
+    assert plain.reset("cpu", 7, "e") is None
+    assert plain.done(None) is None
+    told = [
+        envelope.subscribed(1, "cpu", 7, "e", True),
+        envelope.unsubscribed(2, "cpu"),
+        envelope.reset("cpu", 7, "e"),
+        envelope.done(3),
+    ]
+    assert [json.loads(text or "") for text in told] == [
+        {"id": 1, "subscribed": "cpu", "offset": 7, "epoch": "e", "recovered": True},
+        {"id": 2, "unsubscribed": "cpu"},
+        {"reset": True, "topic": "cpu", "offset": 7, "epoch": "e"},
+        {"id": 3, "done": True},
+    ]
 
 
 def test_fresh_credentials_come_in_every_spelling(plain: Plain, envelope: Envelope) -> None:
@@ -126,7 +191,7 @@ def test_any_object_is_a_command_or_a_refusal(frame: dict[str, Any]) -> None:
             command = dialect.decode(text)
         except Refusal:
             continue
-        assert isinstance(command, Invoke | Authenticate)
+        assert isinstance(command, Invoke | Authenticate | Subscribe | Unsubscribe)
 
 
 @given(st.text(max_size=128) | st.integers(-(2**63), 2**63 - 1))

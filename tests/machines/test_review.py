@@ -26,17 +26,12 @@ def test_a_machine_that_does_nothing_loads_with_a_warning() -> None:
     ]
 
 
-def test_pushes_load_with_a_warning() -> None:
-    source = (
-        "machine x\n  accepts\n    topic as text\n  implements\n    compute a {b: 1}\n"
-        '  expresses\n    websocket\n      path: "/x"\n      subscribe: topic\n      every: "2s"\n'
-        "      push: all\n"
-    )
-    assert warnings_of(source) == [
-        "9:18: pushes are not supported yet: subscribe",
-        "10:14: pushes are not supported yet: every",
-        "11:13: pushes are not supported yet: push",
-    ]
+def test_a_feed_that_is_too_quick_is_refused() -> None:
+    surface = {"kind": "websocket", "path": "/x", "subscribe": "topic"}
+    accepts = [{"name": "topic", "type": {"name": "text"}}]
+    told = 'expresses.0.every: "every" is at least 50ms; publish from code what is faster.'
+    for every, found in ((2, []), (0.05, []), (0.01, [told])):
+        assert problems_of(accepts=accepts, expresses=[{**surface, "every": every}]) == found
 
 
 def test_an_effect_that_yields_stands_in_the_list_itself() -> None:

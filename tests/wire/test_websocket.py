@@ -68,7 +68,7 @@ DEEP = "[" * 65 + "]" * 65
         (f'{{"anything": {DEEP}}}', "invalid_json"),
         (b"\xff\xfe", "invalid_json"),
         (json.dumps({"anything": "x" * 300_000}), "too_large"),
-        ('{"subscribe": "cpu"}', "unknown_message"),
+        ('{"subscribe": 5}', "unknown_message"),
         ('{"type": "authenticate"}', "unknown_message"),
         ('{"seconds": "1"}', "invalid_input"),
         ('{"seconds": true}', "invalid_input"),

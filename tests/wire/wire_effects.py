@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
-from mashin_surfaces import effect
+from mashin_surfaces import apublish, effect
 
 
 @effect("wire.repeat")
@@ -45,3 +46,18 @@ async def ticks(count: int, ending: str = "") -> AsyncIterator[dict[str, Any]]:
         raise RuntimeError("secret detail 4711")
     if ending == "wait":
         await asyncio.Event().wait()
+
+
+@effect("wire.publish")
+async def publish(board: str, value: float, durable: bool = True) -> dict[str, Any]:
+    return {"offset": await apublish("wire_board", {"value": value}, board, durable=durable)}
+
+
+_counts: dict[str, int] = {}
+
+
+@effect("wire.count")
+def count(name: str) -> dict[str, Any]:
+    """Counts in this process; what is called steady does not."""
+    _counts[name] = _counts.get(name, 0) + 1
+    return {"value": 0 if name == "steady" else _counts[name], "process": os.getpid()}

@@ -121,6 +121,7 @@ class Command(BaseCommand):
         # The server before the application: whoever imports Twisted first chooses the loop.
         from daphne.access import AccessLogGenerator
 
+        from mashin_surfaces.composition import end_threads
         from mashin_surfaces.server.server import Server, loop_name
 
         access_log = options["access_log"]
@@ -136,7 +137,7 @@ class Command(BaseCommand):
             else:
                 self._say(f"Serving on http://{address_of(listener)} (pid {pid}, {loop})")
 
-        Server(
+        server = Server(
             self._application(static=options["static"]),
             sockets=[listener],
             ready_callable=ready,
@@ -146,7 +147,11 @@ class Command(BaseCommand):
             ping_timeout=options["ping_timeout"],
             websocket_max_message_size=options["max_message"],
             websocket_max_frame_size=options["max_message"],
-        ).run()
+        )
+        try:
+            server.run()
+        finally:
+            end_threads()
 
     def _application(self, *, static: bool) -> Any:
         try:

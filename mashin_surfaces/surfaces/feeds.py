@@ -1,0 +1,183 @@
+"""Feeds: a surface that says ``subscribe: field`` and ``every: "2s"`` runs its machine for each
+topic that somebody listens to, and publishes what it answers.
+
+In every process that has listeners a task tries to hold the topic's lease; the one that holds it
+runs the machine. When its process dies, another one takes over once the lease has run out. A
+machine that streams is run once instead, and each of its results is published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing, suppress
+from time import monotonic
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..commit import CommitFailed
+from ..exceptions import Refusal
+from ..governance.door import Door, door_within
+from ..governance.govern import Answer, Caller, govern, govern_stream
+from ..identity.principal import Credential, Principal
+from ..identity.scopes import Scopes
+from ..machines.schemas import dumps
+from ..rooms.appending import RoomIsGone
+from ..rooms.events import NewEvent
+from ..rooms.log import aappend
+from ..rooms.topics import RESULT
+from ..timers import lease
+from .routes import Route
+
+logger = logging.getLogger(__name__)
+
+#: The kind of the lease, and in whose name the machine runs.
+LEASE = "feed"
+PRINCIPAL = "feed"
+#: Seconds that a lease lasts, between two renewals, and between two tries to get it.
+TTL = 3.0
+RENEWAL = 1.0
+RETRY = 0.5
+
+
+class Feed:
+    """One topic's feed, as this process takes part in it."""
+
+    def __init__(self, route: Route, room: int, topic: str, value: dict[str, Any]) -> None:
+        self.listeners = 0
+        self._route = route
+        self._room = room
+        self._topic = topic
+        self._value = value
+        self._last: str | None = None
+        self._held_until = 0.0
+        self._tried = asyncio.Event()
+        self._is_heard = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._take_part())
+
+    async def is_under_way(self) -> bool:
+        """Whether the last result in the log is of now: somebody runs the machine, and not only
+        from this moment on."""
+        await self._tried.wait()
+        return self._last is not None or self._held_until < monotonic()
+
+    def begin(self) -> None:
+        """Somebody has joined the topic: what the machine answers from now on is heard."""
+        self._is_heard.set()
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+    async def _take_part(self) -> None:
+        """Run the machine while we hold the lease; else see whether somebody stopped."""
+        try:
+            while True:
+                began = monotonic()
+                fence: int | None = None
+                with suppress(CommitFailed):  # the database is away: later
+                    fence = await lease.claim(LEASE, str(self._room), TTL)
+                if fence is not None:
+                    self._held_until = began + TTL
+                self._tried.set()
+                if fence is not None:
+                    await self._feed_while_held()
+                await asyncio.sleep(RETRY)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("The feed of %r failed and is given up.", self._topic)
+        finally:
+            self._tried.set()
+            if self._held_until > monotonic():
+                with suppress(CommitFailed):  # then it runs out
+                    await asyncio.shield(lease.release(LEASE, str(self._room)))
+
+    async def _feed_while_held(self) -> None:
+        self._last = None  # the first result is news, whatever was before
+        feeding = asyncio.get_running_loop().create_task(self._feed())
+        try:
+            while not feeding.done() and monotonic() < self._held_until:
+                await asyncio.wait([feeding], timeout=RENEWAL)
+                began = monotonic()
+                try:
+                    if not await lease.renew(LEASE, str(self._room), TTL):
+                        return
+                    self._held_until = began + TTL
+                except CommitFailed as error:
+                    logger.warning("The lease of a feed can't be renewed: %s", error)
+            if feeding.done():
+                feeding.result()
+        finally:
+            feeding.cancel()
+            self._last = None
+
+    async def _feed(self) -> None:
+        """Run by the clock; what a slow run has missed is not made up for."""
+        await self._is_heard.wait()
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while (door := self._route.door) is not None and feeds_topics(door):
+            await self._run(door)
+            every: float | None = door.options.get("every")
+            if every is None:  # a stream that ended is not run again
+                await asyncio.Event().wait()
+                return
+            due = max(due + every, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    async def _run(self, door: Door) -> None:
+        within = door_within(door.machine, "feed", door.path)
+        caller = Caller(Principal(PRINCIPAL, Credential("none"), Scopes(within.grant)))
+        if not door.machine.program.is_stream:
+            answer = await govern(within, caller, self._value, coerced=True)
+            await self._publish(door, answer)
+            return
+        async with aclosing(govern_stream(within, caller, self._value, coerced=True)) as answers:
+            async for answer in answers:
+                await self._publish(door, answer)
+
+    async def _publish(self, door: Door, answer: Answer) -> None:
+        """What changed, or everything; a refusal is in the ledger, and is no result."""
+        if answer.result is None or monotonic() >= self._held_until:
+            return
+        text = dumps(answer.result).decode()
+        if text == self._last and door.options.get("push", "changes") == "changes":
+            return
+        event = NewEvent(RESULT, text, actor=PRINCIPAL, request_id=answer.request_id)
+        try:
+            await aappend(self._room, [event])
+        except (CommitFailed, Refusal, RoomIsGone) as error:
+            logger.warning("A result of the feed of %r is not published: %s", self._topic, error)
+        else:
+            self._last = text
+
+
+def feeds_topics(door: Door) -> bool:
+    """Whether the surface runs its machine for its topics."""
+    if door.options.get("subscribe") is None:
+        return False
+    return door.options.get("every") is not None or door.machine.program.is_stream
+
+
+_feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Feed]] = WeakKeyDictionary()
+
+
+def listen(route: Route, room: int, topic: str, value: dict[str, Any]) -> Feed:
+    """Have a topic fed while somebody listens: ``begin`` it, and ``leave`` for each ``listen``."""
+    feeds = _feeds.setdefault(asyncio.get_running_loop(), {})
+    feed = feeds.get(room)
+    if feed is None:
+        feed = feeds[room] = Feed(route, room, topic, value)
+    feed.listeners += 1
+    return feed
+
+
+def leave(room: int) -> None:
+    """One listener less; without any the feed ends here."""
+    feeds = _feeds.get(asyncio.get_running_loop(), {})
+    feed = feeds.get(room)
+    if feed is not None:
+        feed.listeners -= 1
+        if not feed.listeners:
+            del feeds[room]
+            feed.stop()
