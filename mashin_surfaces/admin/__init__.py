@@ -1,4 +1,4 @@
-"""The admin of machines, surfaces, accesses and API keys: one module for each model.
+"""The admin of machines, surfaces, rooms, accesses and API keys: one module for each model.
 
 Nothing is decided here: sources are read by ``machines``, keys are issued by ``identity``, rows of
 the ledger are only shown. A project with an admin site of its own calls ``register(site)``.
@@ -11,9 +11,11 @@ from django.contrib import admin
 from ..identity.models import ApiKey
 from ..ledger.models import SurfaceAccess
 from ..machines.models import Machine, Surface
+from ..rooms.models import Room
 from .accesses import SurfaceAccessAdmin
 from .api_keys import ApiKeyAdmin
 from .machines import MachineAdmin
+from .rooms import RoomAdmin
 from .surfaces import SurfaceAdmin
 
 
@@ -21,6 +23,7 @@ def register(site: admin.AdminSite) -> None:
     """Register the models that have a page of their own."""
     site.register(Machine, MachineAdmin)
     site.register(Surface, SurfaceAdmin)
+    site.register(Room, RoomAdmin)
     site.register(SurfaceAccess, SurfaceAccessAdmin)
     site.register(ApiKey, ApiKeyAdmin)
 

@@ -1,0 +1,274 @@
+"""Rooms in the admin: looked at, trimmed, reset; what is in them is nobody's to write here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from ..machines.models import Machine
+from ..rooms import log, presence
+from ..rooms.appending import RoomIsGone
+from ..rooms.models import Room
+from ..rooms.retention import trim
+from .access_filters import MachineFilter
+from .accesses import COMPACT, CappedPaginator
+from .markup import STYLESHEET, badge, json_block
+
+if TYPE_CHECKING:
+    BaseAdmin = admin.ModelAdmin[Room]
+else:
+    BaseAdmin = admin.ModelAdmin
+
+#: Events and members that the page of a room shows.
+MOST_EVENTS: Final = 50
+MOST_MEMBERS: Final = 100
+#: Characters of a payload that are shown.
+MOST_SHOWN: Final = 300
+#: Rooms that the page which asks once more names.
+MOST_NAMED: Final = 50
+
+
+class RoomList(ChangeList):
+    """The list without states; the members of all rooms of a page by one query."""
+
+    def get_queryset(self, *args: Any, **kwargs: Any) -> QuerySet[Room]:
+        rows: QuerySet[Room] = super().get_queryset(*args, **kwargs)
+        return rows.defer("state")
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rooms = list(self.result_list)
+        found = presence.counts([room.pk for room in rooms])
+        for room in rooms:
+            room.members_now = found.get(room.pk, 0)
+        self.result_list = cast(Any, rooms)
+
+
+class RoomAdmin(BaseAdmin):
+    change_form_template = "admin/mashin_surfaces/room/change_form.html"
+    list_display = (
+        "key", "kind", "machine", "first_kept", "head", "kept", "member_count", "state_of_room",
+    )  # fmt: skip
+    list_filter = ("kind", "status", MachineFilter)
+    sortable_by = ("key", "kind")
+    search_fields = ("key", "machine")
+    search_help_text = gettext_lazy("The beginning of a key, or the whole name of a machine.")
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
+    actions = ("trim_rooms", "reset_rooms")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (("kind", "key", "machine_link", "state_of_room", "created_at"),),
+                "classes": COMPACT,
+            },
+        ),
+        (
+            gettext_lazy("Log"),
+            {"fields": (("first_kept", "head", "kept", "epoch"),), "classes": COMPACT},
+        ),
+        (
+            gettext_lazy("Members now"),
+            {"fields": ("member_table",), "classes": ("mashin-wide", "mashin-plain")},
+        ),
+        (
+            gettext_lazy("State"),
+            {"fields": ("state_text",), "classes": ("mashin-wide", "mashin-plain")},
+        ),
+        (
+            gettext_lazy("Last events"),
+            {"fields": ("event_table",), "classes": ("mashin-wide", "mashin-plain")},
+        ),
+    )
+
+    class Media:
+        css = {"all": (STYLESHEET,)}  # noqa: RUF012  Django reads it once
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        user = request.user
+        return user.has_perm("mashin_surfaces.view_room") or self.has_operate_permission(request)
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Who may trim and reset: nothing else of a room can be changed."""
+        return request.user.has_perm("mashin_surfaces.change_room")
+
+    # -- the list -------------------------------------------------------------------------------
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[RoomList]:
+        return RoomList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Room], search_term: str
+    ) -> tuple[QuerySet[Room], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        return queryset.filter(Q(key__startswith=term) | Q(machine=term)), False
+
+    @admin.display(description=gettext_lazy("first kept"))
+    def first_kept(self, room: Room) -> str:
+        """The offset of the oldest event that is there."""
+        return str(room.floor + 1) if room.head > room.floor else "–"
+
+    @admin.display(description=gettext_lazy("events kept"))
+    def kept(self, room: Room) -> int:
+        return room.head - room.floor
+
+    @admin.display(description=gettext_lazy("members"))
+    def member_count(self, room: Room) -> int:
+        found: int = cast(Any, room).members_now
+        return found
+
+    @admin.display(description=gettext_lazy("status"))
+    def state_of_room(self, room: Room) -> SafeString:
+        look = "good" if room.status == Room.Status.OPEN else "quiet"
+        return badge(look, room.get_status_display())
+
+    @admin.action(
+        description=gettext_lazy("Trim selected rooms to what the settings keep"),
+        permissions=["operate"],
+    )
+    def trim_rooms(self, request: HttpRequest, rooms: QuerySet[Room]) -> None:
+        gone = trim(rooms=list(rooms.values_list("pk", flat=True)))
+        text = ngettext("%d event is gone.", "%d events are gone.", gone.events)
+        self.message_user(request, text % gone.events, messages.SUCCESS)
+
+    @admin.action(
+        description=gettext_lazy("Reset selected rooms: clear log and state"),
+        permissions=["operate"],
+    )
+    def reset_rooms(self, request: HttpRequest, rooms: QuerySet[Room]) -> HttpResponse | None:
+        """Asks once more; the answer comes here again."""
+        if request.POST.get("post") == "yes":
+            self._reset(request, rooms.defer("state"))
+            return None
+        named = list(rooms.defer("state")[: MOST_NAMED + 1])
+        request.current_app = self.admin_site.name  # for {% url %}
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Reset rooms?"),
+            "opts": self.opts,
+            "rooms": named[:MOST_NAMED],
+            "are_more": len(named) > MOST_NAMED,
+            "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
+            "across": request.POST.get("select_across", "0"),
+            "checkbox": ACTION_CHECKBOX_NAME,
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/mashin_surfaces/room/reset.html", context)
+
+    def _reset(self, request: HttpRequest, rooms: Iterable[Room]) -> None:
+        done = 0
+        for room in list(rooms):
+            try:
+                log.reset(room.pk)
+            except RoomIsGone:
+                continue
+            self.log_change(request, room, _("Reset: its log and state are cleared."))
+            done += 1
+        text = ngettext("%d room was reset.", "%d rooms were reset.", done) % done
+        self.message_user(request, text, messages.SUCCESS)
+
+    # -- the page -------------------------------------------------------------------------------
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        context["may_operate"] = self.has_operate_permission(request)
+        context["checkbox"] = ACTION_CHECKBOX_NAME
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description=gettext_lazy("machine"))
+    def machine_link(self, room: Room) -> str:
+        pk = Machine.objects.filter(name=room.machine).values_list("pk", flat=True).first()
+        if pk is None:
+            return room.machine or "–"
+        url = reverse(
+            "admin:mashin_surfaces_machine_change", args=(pk,), current_app=self.admin_site.name
+        )
+        return format_html('<a href="{}">{}</a>', url, room.machine)
+
+    @admin.display(description=gettext_lazy("state"))
+    def state_text(self, room: Room) -> SafeString:
+        return json_block(room.state)
+
+    @admin.display(description=gettext_lazy("members"))
+    def member_table(self, room: Room) -> SafeString:
+        """Who is there, the longest first."""
+        found = presence.members(room.pk, limit=MOST_MEMBERS)
+        if not found:
+            return SafeString(_("Nobody is there."))
+        rows = ((_moment(each.since), each.principal, each.connection) for each in found)
+        table = _table((_("Since"), _("Principal"), _("Connection")), rows)
+        if len(found) < MOST_MEMBERS:
+            return table
+        total = presence.count(room.pk)
+        note = _("The first %(shown)d of %(total)d.") % {"shown": len(found), "total": total}
+        return format_html('{}<p class="help">{}</p>', table, note)
+
+    @admin.display(description=gettext_lazy("events"))
+    def event_table(self, room: Room) -> SafeString:
+        """The newest first."""
+        events = log.read(room.pk, room.head - MOST_EVENTS, MOST_EVENTS)
+        if not events:
+            return SafeString(_("There are no events."))
+        rows = (
+            (
+                event.offset,
+                _moment(event.at),
+                event.type,
+                event.actor or "–",
+                format_html("<code>{}</code>", Truncator(event.payload).chars(MOST_SHOWN)),
+            )
+            for event in reversed(events)
+        )
+        heads = (_("Offset"), _("At"), _("Type"), _("Actor"), _("Payload"))
+        return _table(heads, rows)
+
+
+def _moment(at: Any) -> SafeString:
+    local = timezone.localtime(at)
+    return format_html(
+        '<time class="mashin-moment" datetime="{}">{}</time>',
+        local.isoformat(),
+        f"{local:%Y-%m-%d %H:%M:%S}",
+    )
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> SafeString:
+    """A table that scrolls when it is too wide or too long."""
+    head = format_html_join("", '<th scope="col">{}</th>', ((each,) for each in heads))
+    body = format_html_join(
+        "", "<tr>{}</tr>", ((format_html_join("", "<td>{}</td>", ((c,) for c in r)),) for r in rows)
+    )
+    return format_html(
+        '<div class="mashin-scroll" tabindex="0"><table class="mashin-table">'
+        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
+        head,
+        body,
+    )
