@@ -61,10 +61,10 @@ class RoomList(ChangeList):
 class RoomAdmin(BaseAdmin):
     change_form_template = "admin/mashin_surfaces/room/change_form.html"
     list_display = (
-        "key", "kind", "machine", "first_kept", "head", "kept", "member_count", "state_of_room",
+        "key", "kind", "condition", "machine", "floor", "head", "kept", "member_count",
     )  # fmt: skip
     list_filter = ("kind", "status", MachineFilter)
-    sortable_by = ("key", "kind")
+    sortable_by = ()
     search_fields = ("key", "machine")
     search_help_text = gettext_lazy("The beginning of a key, or the whole name of a machine.")
     show_full_result_count = False
@@ -75,13 +75,13 @@ class RoomAdmin(BaseAdmin):
         (
             None,
             {
-                "fields": (("kind", "key", "machine_link", "state_of_room", "created_at"),),
+                "fields": (("kind", "key", "machine_link", "condition", "created_at"),),
                 "classes": COMPACT,
             },
         ),
         (
             gettext_lazy("Log"),
-            {"fields": (("first_kept", "head", "kept", "epoch"),), "classes": COMPACT},
+            {"fields": (("floor", "head", "kept", "epoch"),), "classes": COMPACT},
         ),
         (
             gettext_lazy("Members now"),
@@ -130,12 +130,7 @@ class RoomAdmin(BaseAdmin):
             return queryset, False
         return queryset.filter(Q(key__startswith=term) | Q(machine=term)), False
 
-    @admin.display(description=gettext_lazy("first kept"))
-    def first_kept(self, room: Room) -> str:
-        """The offset of the oldest event that is there."""
-        return str(room.floor + 1) if room.head > room.floor else "–"
-
-    @admin.display(description=gettext_lazy("events kept"))
+    @admin.display(description=gettext_lazy("kept"))
     def kept(self, room: Room) -> int:
         return room.head - room.floor
 
@@ -145,7 +140,7 @@ class RoomAdmin(BaseAdmin):
         return found
 
     @admin.display(description=gettext_lazy("status"))
-    def state_of_room(self, room: Room) -> SafeString:
+    def condition(self, room: Room) -> SafeString:
         look = "good" if room.status == Room.Status.OPEN else "quiet"
         return badge(look, room.get_status_display())
 
@@ -229,7 +224,7 @@ class RoomAdmin(BaseAdmin):
             return table
         total = presence.count(room.pk)
         note = _("The first %(shown)d of %(total)d.") % {"shown": len(found), "total": total}
-        return format_html('{}<p class="help">{}</p>', table, note)
+        return format_html('{}<p>{}</p>', table, note)
 
     @admin.display(description=gettext_lazy("events"))
     def event_table(self, room: Room) -> SafeString:
