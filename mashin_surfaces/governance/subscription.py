@@ -11,26 +11,34 @@ from .govern import Answer, Caller, admit, note
 
 
 async def govern_subscription(
-    door: Door, caller: Caller, topic: str, refusal: Refusal | None = None
+    door: Door,
+    caller: Caller,
+    topic: str,
+    *,
+    field: str | None = None,
+    refusal: Refusal | None = None,
+    request_id: str | None = None,
 ) -> tuple[Answer, dict[str, Any]]:
     """Whether the caller may follow ``topic``, and the input with which the machine feeds it.
 
-    Rate, principal and scopes count as for a message. Where the surface says ``subscribe: field``
-    the topic is a value of that field, and refused (invalid_input) when it can't be one.
-    ``refusal``: why it can't be followed for another reason.
+    Rate, principal and scopes count as for a message. ``field``: the one of ``accepts`` of which
+    the topic is a value; it is refused (invalid_input) when it can't be one. ``refusal``: why it
+    can't be followed for another reason.
     """
     value: dict[str, Any] = {}
     try:
         admit(door, caller.principal)
         if refusal is not None:
             raise refusal
-        field = door.options.get("subscribe")
         if field is not None:
             value = _value(door.machine.compiled.accepts, field, topic)
     except Refusal as caught:
         refusal = caught
     raw = dumps({"subscribe": topic})
-    return await note(door, caller, event="subscribe", refusal=refusal, raw=raw), value
+    answer = await note(
+        door, caller, event="subscribe", refusal=refusal, raw=raw, request_id=request_id
+    )
+    return answer, value
 
 
 def _value(accepts: Schema, field: str, topic: str) -> dict[str, Any]:

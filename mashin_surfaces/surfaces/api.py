@@ -1,7 +1,8 @@
 """The API door: one asynchronous DRF view for all API surfaces.
 
 JSON in (GET and DELETE: the query string, coerced by type), the bare output out, refusals with the
-table's status. Who asks for events gets each result of a machine that streams, as it comes.
+table's status. Who asks for events gets each result of a machine that streams, as it comes, or
+follows a topic.
 People who ask for HTML get DRF's browsable API.
 """
 
@@ -32,6 +33,8 @@ from .csrf import check_csrf
 from .denial import headers_of
 from .describe import describe_surface
 from .event_stream import EventStream, event_text, wants_events
+from .follow import follow, last_event_id
+from .routes import routes
 
 WITHOUT_BODY = frozenset({"GET", "DELETE"})
 MAX_REQUEST_ID = 64
@@ -132,16 +135,21 @@ class SurfaceApi(APIView):
             if principal.credential.kind == "session":
                 await check_csrf(request)
             accepts = door.machine.compiled.accepts
+            topic = _topic_of(request, accepts)
+            if topic is not None and (route := routes.find("http", door.path)) is not None:
+                since = last_event_id(request.headers.get("Last-Event-ID"))
+                request_id = request_id or new_id()
+                return await _as_events(
+                    follow(route, caller, topic, since, request_id), request_id, ending=b""
+                )
             coerced = request.method in WITHOUT_BODY
             value = _of_query(request, accepts) if coerced else _of_body(request, accepts)
         except Refusal as refusal:
             return await note(door, caller, event="message", refusal=refusal, request_id=request_id)
         if door.machine.program.is_stream and wants_events(request):
             request_id = request_id or new_id()
-            return await _each_result(
-                govern_stream(door, caller, value, coerced=coerced, request_id=request_id),
-                request_id,
-            )
+            answers = govern_stream(door, caller, value, coerced=coerced, request_id=request_id)
+            return await _as_events(answers, request_id, ending=event_text(b"{}", event="end"))
         return await govern(door, caller, value, coerced=coerced, request_id=request_id)
 
 
@@ -152,24 +160,38 @@ class WrongMethod(Refusal):
         super().__init__(Code.UNKNOWN_MESSAGE, message)
 
 
-async def _each_result(
-    answers: AsyncGenerator[Answer, None], request_id: str
+async def _as_events(
+    items: AsyncGenerator[Answer, None] | AsyncGenerator[str | Answer, None],
+    request_id: str,
+    ending: bytes,
 ) -> Answer | StreamingHttpResponse:
-    """The results as events. What is refused before the first of them is an ordinary answer."""
-    stream = EventStream(answers, _event_of, ending=event_text(b"{}", event="end"))
+    """Answers, or events that are texts already. What is refused before the first of them is an
+    ordinary answer."""
+    stream = EventStream[str | Answer](items, _event_of, ending=ending)
     first = await stream.first()
-    if first is not None and first.refusal is not None:
+    if isinstance(first, Answer) and first.refusal is not None:
         return first
     response = stream.response()
     response["X-Request-ID"] = request_id
     return response
 
 
-def _event_of(answer: Answer) -> bytes:
-    if answer.refusal is None:
-        return event_text(dumps(answer.result))
-    error = {"error": answer.refusal.as_dict(answer.request_id)}
+def _event_of(item: str | Answer) -> bytes:
+    if isinstance(item, str):
+        return item.encode()
+    if item.refusal is None:
+        return event_text(dumps(item.result))
+    error = {"error": item.refusal.as_dict(item.request_id)}
     return event_text(dumps(error), event="error")
+
+
+def _topic_of(request: HttpRequest, accepts: Schema) -> str | None:
+    """The topic that somebody wants to follow; None when it is a question."""
+    if request.method != "GET" or not wants_events(request):
+        return None
+    if any(item.name == "subscribe" for item in accepts.fields):
+        return None
+    return request.GET.get("subscribe")
 
 
 def _of_query(request: HttpRequest, accepts: Schema) -> dict[str, Any]:

@@ -60,6 +60,22 @@ class Routes:
         """The route of an address; no query. ``prepare`` must have run."""
         return self._routes.get((protocol, path))
 
+    def topics_of(self, route: Route) -> Route:
+        """The route whose surface says what this machine's topics are, and feeds them: the route
+        itself or a websocket of the same machine; without ``subscribe:`` anywhere, the route."""
+        door = route.door
+        if door is None or door.options.get("subscribe") is not None:
+            return route
+        for other in self._routes.values():
+            candidate = other.door
+            if (
+                candidate is not None
+                and candidate.name == door.name
+                and candidate.options.get("subscribe") is not None
+            ):
+                return other
+        return route
+
     def connections(self) -> list[Connection]:
         """Every live socket of this process."""
         return [each for route in self._routes.values() for each in tuple(route.connections)]

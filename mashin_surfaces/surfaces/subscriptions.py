@@ -29,7 +29,7 @@ from ..rooms.live import Joined, Place
 from ..rooms.outbox import Outbox
 from ..rooms.topics import aroom_of_topic, check_topic, forget_room
 from . import feeds
-from .routes import Route
+from .routes import Route, routes
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,7 @@ class Subscriptions:
         *,
         since: int | None = None,
         epoch: str | None = None,
+        request_id: str | None = None,
     ) -> Answer:
         """Follow a topic; ``welcome`` is called before its first event comes.
 
@@ -117,8 +118,14 @@ class Subscriptions:
             subscriber, door = self._subscriber, self._subscriber.route.door
             if door is None:
                 return Answer("", None, Refusal(Code.NOT_FOUND, "This surface is gone."))
+            source = routes.topics_of(subscriber.route)
             answer, value = await govern_subscription(
-                door, subscriber.caller, topic, self._refusal_of(topic)
+                door,
+                subscriber.caller,
+                topic,
+                field=_field(source),
+                refusal=self._refusal_of(topic),
+                request_id=request_id,
             )
             if answer.refusal is not None:
                 return answer
@@ -128,7 +135,7 @@ class Subscriptions:
                 subscription = self._topics[topic] = Subscription(
                     subscriber, door.name, topic, room, spelling
                 )
-                feed = self._feed(door, subscription, value)
+                feed = self._feed(source, subscription, value)
                 # One of the last events is of now, when somebody runs the feed already.
                 back = 0 if feed is None else int(await feed.is_under_way())
                 await presence.enter(room, self._connection, subscriber.caller.principal.name)
@@ -166,7 +173,7 @@ class Subscriptions:
                 if door is None or not may_follow or door.name != subscription.machine:
                     await self._remove(topic)
                     may_follow = False
-                elif feeds.feeds_topics(door) != subscription.is_fed:
+                elif self._is_to_be_fed() != subscription.is_fed:
                     await self._refeed(door, subscription)
         return may_follow
 
@@ -175,6 +182,10 @@ class Subscriptions:
         self._is_closed = True
         for topic in tuple(self._topics):
             await self._remove(topic)
+
+    def _is_to_be_fed(self) -> bool:
+        source = routes.topics_of(self._subscriber.route).door
+        return source is not None and feeds.feeds_topics(source)
 
     def _refusal_of(self, topic: str) -> Refusal | None:
         try:
@@ -188,23 +199,25 @@ class Subscriptions:
         return None
 
     def _feed(
-        self, door: Door, subscription: Subscription, value: dict[str, Any]
+        self, source: Route, subscription: Subscription, value: dict[str, Any]
     ) -> feeds.Feed | None:
-        """Have the topic fed, where the surface feeds it."""
-        if not feeds.feeds_topics(door):
+        """Have the topic fed, where a surface feeds it."""
+        if source.door is None or not feeds.feeds_topics(source.door):
             return None
         subscription.is_fed = True
-        route = self._subscriber.route
-        return feeds.listen(route, subscription.room, subscription.topic, value)
+        return feeds.listen(source, subscription.room, subscription.topic, value)
 
     async def _refeed(self, door: Door, subscription: Subscription) -> None:
-        """The surface feeds its topics now, or does so no longer."""
+        """Whether a surface feeds the topics has changed."""
         if subscription.is_fed:
             feeds.leave(subscription.room)
             subscription.is_fed = False
             return
-        answer, value = await govern_subscription(door, self._subscriber.caller, subscription.topic)
-        feed = self._feed(door, subscription, value) if answer.refusal is None else None
+        caller, source = self._subscriber.caller, routes.topics_of(self._subscriber.route)
+        answer, value = await govern_subscription(
+            door, caller, subscription.topic, field=_field(source)
+        )
+        feed = self._feed(source, subscription, value) if answer.refusal is None else None
         if feed is not None:
             feed.begin()
 
@@ -218,3 +231,8 @@ class Subscriptions:
             feeds.leave(subscription.room)
         with suppress(CommitFailed, DatabaseError):  # it counts no longer than this process beats
             await presence.leave(subscription.room, self._connection)
+
+
+def _field(source: Route) -> str | None:
+    """The field of which the machine's topics are values; None: any name is one."""
+    return None if source.door is None else source.door.options.get("subscribe")
