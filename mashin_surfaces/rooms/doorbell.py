@@ -9,6 +9,7 @@ A bell goes to the hubs of this process directly, and through the layer to the o
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import threading
 from collections import deque
@@ -157,11 +158,19 @@ class Ringer:
                 self.is_down = False
 
     def close(self) -> None:
-        """End the thread of its own, if there is one; what waits is dropped."""
+        """Send what waits and end the thread of its own, if there is one."""
         with self._lock:
             own, self._own = self._own, None
-        if own is not None and own.is_running():
+        if own is None or not own.is_running():
+            return
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._flush(), own).result(PATIENCE)
+        with suppress(RuntimeError):
             own.call_soon_threadsafe(own.stop)
+
+    async def _flush(self) -> None:
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
 
 
 def _run(loop: asyncio.AbstractEventLoop, started: threading.Event) -> None:
@@ -185,5 +194,8 @@ def is_down() -> bool:
 
 
 def close() -> None:
-    """End the doorbell's own thread."""
+    """Send what waits, and end the doorbell's own thread."""
     _ringer.close()
+
+
+atexit.register(close)  # a command that publishes ends right afterwards

@@ -32,18 +32,18 @@ FIRST_CHUNK = 32
 LARGEST_CHUNK = 500
 CHUNK_CHARACTERS = 512 * 1024
 
-#: An event as a member gets it; None when it does not get it.
-Encode = Callable[[Event], str | None]
-
 
 class Member(Protocol):
     """A connection's place in a room.
 
-    ``spelling``: members with the same one get the same texts; ``encode`` makes them.
+    ``spelling``: members with the same one get the same texts; ``encode`` makes them, None for
+    what is not for them. ``merge``: makes fewer events of some that follow each other, for a
+    member that is slow; None: it gets each of them, and is cut off when it is too slow for that.
     """
 
     spelling: Hashable
     outbox: Outbox
+    merge: Callable[[Sequence[Event]], Sequence[Event]] | None
 
     def encode(self, event: Event) -> str | None: ...
 
@@ -68,11 +68,12 @@ class Joined(NamedTuple):
 class Place:
     """A member in a room of the hub. ``task``: its replay, while there is one."""
 
-    __slots__ = ("is_gone", "member", "position", "room", "task")
+    __slots__ = ("is_gone", "member", "merges", "position", "room", "task")
 
     def __init__(self, room: LiveRoom, member: Member, position: int) -> None:
         self.room = room
         self.member = member
+        self.merges = member.merge is not None
         self.position = position
         self.task: asyncio.Task[None] | None = None
         self.is_gone = False
@@ -98,7 +99,7 @@ class LiveRoom:
         self.last = 0
         self.wanted = 0  # the highest offset that is known to be there
         self.places: set[Place] = set()
-        self.live: dict[Hashable, tuple[Encode, dict[Place, Outbox]]] = {}
+        self.live: dict[Hashable, dict[Place, Outbox]] = {}
         self.recent: deque[Event] = deque()
         self.recent_characters = 0
         self.early: dict[int, Bell] = {}
@@ -170,11 +171,27 @@ class LiveRoom:
     def tell(self, events: Sequence[Event]) -> None:
         """Each event to every member that follows live: encoded once for each spelling."""
         for event in events:
-            for encode, outboxes in tuple(self.live.values()):
-                text = encode(event)
+            for places in tuple(self.live.values()):
+                outboxes = tuple(places.items())
+                text = outboxes[0][0].member.encode(event)
                 if text is not None:
-                    for outbox in tuple(outboxes.values()):
-                        outbox.push(text)
+                    for place, outbox in outboxes:
+                        if place.merges and not outbox.is_idle:
+                            self._let_wait(place, event)
+                        else:
+                            outbox.push(text)
+
+    def _let_wait(self, place: Place, event: Event) -> None:
+        """A member that takes several events as one gets them when it has taken those before."""
+        if event.offset:
+            self.live[place.member.spelling].pop(place)
+            self._drop_empty(place.member.spelling)
+            place.position = event.offset - 1
+            self.replay(place)
+
+    def _drop_empty(self, spelling: Hashable) -> None:
+        if not self.live.get(spelling, True):
+            del self.live[spelling]
 
     def _remember(self, events: Sequence[Event]) -> None:
         recent = self.recent
@@ -268,7 +285,7 @@ class LiveRoom:
         self.recent.clear()
         self.recent_characters = 0
         self.early.clear()
-        places = [place for _, outboxes in self.live.values() for place in outboxes]
+        places = [place for outboxes in self.live.values() for place in outboxes]
         self.live.clear()
         for place in places:
             place.position = behind
@@ -287,8 +304,7 @@ class LiveRoom:
         """From now on it follows live."""
         member = place.member
         if not place.is_gone:
-            _, outboxes = self.live.setdefault(member.spelling, (member.encode, {}))
-            outboxes[place] = member.outbox
+            self.live.setdefault(member.spelling, {})[place] = member.outbox
 
     def detach(self, place: Place) -> None:
         """It is gone."""
@@ -296,11 +312,8 @@ class LiveRoom:
         self.places.discard(place)
         if place.task is not None:
             place.task.cancel()
-        group = self.live.get(place.member.spelling)
-        if group is not None:
-            group[1].pop(place, None)
-            if not group[1]:
-                del self.live[place.member.spelling]
+        self.live.get(place.member.spelling, {}).pop(place, None)
+        self._drop_empty(place.member.spelling)
 
     def replay(self, place: Place) -> None:
         """Send what came after the place's position, then follow live."""
@@ -312,6 +325,8 @@ class LiveRoom:
             while place.position < self.last:
                 if not member.may_replay():
                     return
+                if place.merges:
+                    await member.outbox.sent()
                 events = self._at_hand(place.position)
                 if events is None:
                     events = await aread(self.id, place.position, limit)
@@ -319,13 +334,12 @@ class LiveRoom:
                 if not events or events[0].offset != place.position + 1:
                     member.was_closed("Events were trimmed while they were sent: connect again.")
                     return
-                for event in events:
-                    if event.offset > self.last:
-                        break
+                events = [event for event in events if event.offset <= self.last]
+                for event in events if member.merge is None else member.merge(events):
                     text = member.encode(event)
                     if text is not None:
                         await member.outbox.send(text)
-                    place.position = event.offset
+                place.position = events[-1].offset
             self.attach(place)
             place.task = None
         except DatabaseError as error:

@@ -80,6 +80,18 @@ class Outbox:
             if self._waiting:
                 self._start()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is being sent."""
+        return not self._is_sending
+
+    async def sent(self) -> None:
+        """Returns when everything that waits now is sent, or the connection is gone."""
+        if self._is_sending and not self._is_closed:
+            turn = self._loop.create_future()
+            self._waiting.append(("", turn))
+            await turn
+
     def close(self) -> None:
         """The connection is gone: nothing waits any more."""
         self._is_full = self._is_closed = True
@@ -107,8 +119,9 @@ class Outbox:
                 text, turn = self._waiting.popleft()
                 self._characters -= len(text)
                 self.sending_since = self._loop.time()
-                with suppress(OSError):
-                    await self._send(text)
+                if text:
+                    with suppress(OSError):
+                        await self._send(text)
                 if turn is not None and not turn.done():
                     turn.set_result(None)
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -56,6 +56,8 @@ class Subscriber(Protocol):
 
 class Subscription:
     """A topic's member (``rooms.live.Member``)."""
+
+    merge: Callable[[Sequence[Event]], Sequence[Event]] | None = None  # each result counts
 
     def __init__(
         self, subscriber: Subscriber, machine: str, topic: str, room: int, spelling: Spelling
