@@ -224,7 +224,7 @@ class RoomAdmin(BaseAdmin):
             return table
         total = presence.count(room.pk)
         note = _("The first %(shown)d of %(total)d.") % {"shown": len(found), "total": total}
-        return format_html('{}<p>{}</p>', table, note)
+        return format_html("{}<p>{}</p>", table, note)
 
     @admin.display(description=gettext_lazy("events"))
     def event_table(self, room: Room) -> SafeString:

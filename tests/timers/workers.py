@@ -6,16 +6,19 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from queue import Queue
 from typing import Any, ParamSpec, Self, TypeVar
 
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections, transaction
 
+from mashin_surfaces.timers.models import ServerProcess, Timer
 from tests.live import ROOT
 
 P = ParamSpec("P")
@@ -34,6 +37,21 @@ def database_url() -> str:
         return f"sqlite:///{config['NAME']}"
     name = f"{config['USER']}@{config['HOST']}:{config['PORT']}/{config['NAME']}"
     return f"postgres://{name}"
+
+
+def nothing_is_locked() -> bool:
+    """Whether nobody is writing right now."""
+    try:
+        if connection.vendor == "sqlite":
+            with closing(sqlite3.connect(connection.settings_dict["NAME"], timeout=0)) as other:
+                other.execute("begin immediate")
+        else:
+            with transaction.atomic():
+                for rows in (ServerProcess.objects.all(), Timer.objects.all()):
+                    list(rows.select_for_update(nowait=True))
+    except (sqlite3.OperationalError, OperationalError):
+        return False
+    return True
 
 
 def until(condition: Callable[[], object], patience: float = PATIENCE) -> float:
@@ -107,7 +125,13 @@ class Worker:
         self._process.wait(PATIENCE)
 
     def freeze(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
+        """Stop it where it stands, at a moment when it is not in the middle of a transaction."""
+        while True:
+            self._process.send_signal(signal.SIGSTOP)
+            os.waitpid(self._process.pid, os.WUNTRACED)
+            if nothing_is_locked():
+                return
+            self.thaw()
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
