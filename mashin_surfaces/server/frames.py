@@ -48,18 +48,18 @@ class LastText:
     """Frames texts, and remembers the last one: a text that is sent to many sockets is framed
     once. It is the same text when it is the same object; strings never change."""
 
-    __slots__ = ("_frame", "_text")
+    __slots__ = ("frame", "text")
 
     def __init__(self) -> None:
-        self._text = ""
-        self._frame = frame(TEXT, b"")
+        self.text = ""
+        self.frame = frame(TEXT, b"")
 
     def framed(self, text: str) -> bytes:
-        if text is self._text:
-            return self._frame
+        if text is self.text:
+            return self.frame
         whole = frame(TEXT, text.encode())
         if len(whole) <= LONGEST:  # long ones are not worth holding in memory
-            self._text, self._frame = text, whole
+            self.text, self.frame = text, whole
         return whole
 
 

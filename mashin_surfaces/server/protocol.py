@@ -34,6 +34,7 @@ REASON_BYTES = 123
 #: ``send`` lets the other sockets have a turn after so many messages, also when it need not wait.
 TURN = 64
 
+_OPEN = ws_protocol.WebSocketProtocol.STATE_OPEN
 _STATUS_WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -118,6 +119,28 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]  #
                 return
             data = data[taken:]
         transport.write(data)
+
+    def push(self, text: str) -> bool:
+        """Send a text at once, without a coroutine, where nothing waits before it.
+
+        False, and nothing is done, when the socket is not open, or not idle: ``send`` is the way
+        then. On the event loop's thread only. A broadcast calls it for each of its sockets, so
+        it does what ``_write`` does in fewer steps.
+        """
+        if self.state != _OPEN or (socket := self._socket) is None:
+            return False
+        transport = self.transport
+        if transport._tempDataBuffer or transport.dataBuffer:
+            return False
+        last = self.server.last_text
+        data = last.frame if text is last.text else last.framed(text)
+        try:
+            taken = socket.send(data)
+        except OSError:
+            taken = 0
+        if taken != len(data):
+            transport.write(data[taken:])
+        return True
 
     def _accept(self, message: Event) -> None:
         subprotocol = message.get("subprotocol")

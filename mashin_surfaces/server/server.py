@@ -20,6 +20,7 @@ from mashin_surfaces.server.access import redacted
 from mashin_surfaces.server.frames import LastText
 from mashin_surfaces.server.inbox import Event, Inbox
 from mashin_surfaces.server.protocol import WebSocketProtocol
+from mashin_surfaces.server.streaming import Stream
 
 logger = logging.getLogger("mashin_surfaces.server")
 
@@ -29,6 +30,9 @@ GRACE = 15.0
 CANCELLED_GRACE = 3.0
 #: Seconds that a client gets to answer a close frame.
 CLOSE_GRACE = 5.0
+#: The websocket scope's extension by which a text is sent without waiting:
+#: ``scope["extensions"][PUSH]["push"](text)``; see ``WebSocketProtocol.push``.
+PUSH = "mashin_surfaces.push"
 
 
 _twisted_log = STDLibLogObserver(logger.name)
@@ -64,6 +68,7 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
         self._sockets = sockets
         self._ports: list[Any] = []
         self._ready = ready_callable
+        self._streams: dict[Any, Stream] = {}
         self.ready_callable = self._before_running
 
     def run(self) -> None:
@@ -109,12 +114,37 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
             or getattr(protocol, "client_scheme", None) == "https"
         )
         scope["scheme"] = "wss" if secure else "ws"
-        scope["extensions"] = {"websocket.http.response": {}}
+        scope["extensions"] = {"websocket.http.response": {}, PUSH: {"push": protocol.push}}
         scope.setdefault("asgi", {"version": "3.0"})
         self.connections[protocol]["application_instance"] = asyncio.ensure_future(
             self.application(scope, inbox.receive, protocol.send)
         )
         return inbox
+
+    async def handle_reply(self, protocol: Any, message: Event) -> None:
+        """An HTTP application's ``send``. Waits while the client does not take what was sent
+        before; does nothing when the client is gone."""
+        if message.get("more_body") and protocol not in self._streams:
+            if "disconnected" in self.connections.get(protocol, {"disconnected": True}):
+                await asyncio.sleep(0)  # a loop of sends starves nobody
+                return
+            self._streams[protocol] = Stream(protocol)
+        if stream := self._streams.get(protocol):
+            await stream.turn()
+        if stream and not message.get("more_body"):
+            self._end_stream(protocol)
+        await super().handle_reply(protocol, message)
+
+    def _end_stream(self, protocol: Any) -> None:
+        if stream := self._streams.pop(protocol, None):
+            stream.end()
+
+    def timeout_checker(self) -> None:
+        """Every two seconds."""
+        if self.ping_timeout:
+            for stream in list(self._streams.values()):
+                stream.drop_idle(self.ping_interval + self.ping_timeout)
+        super().timeout_checker()
 
     def _application_ended(self, protocol: Any, task: asyncio.Task[None]) -> None:
         """At once, and not only when Daphne looks for it, once a second."""
@@ -134,6 +164,7 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
             protocol.handle_exception(exception)
 
     def protocol_disconnected(self, protocol: Any) -> None:
+        self._end_stream(protocol)
         if details := self.connections.get(protocol):
             super().protocol_disconnected(protocol)
             if "application_instance" not in details:
@@ -160,6 +191,9 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
         sockets = [each for each in self.connections if isinstance(each, WebSocketProtocol)]
         for each in sockets:
             each.go_away()
+        for request, stream in self._streams.items():
+            if stream.is_endless:
+                request.send_disconnect()
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=GRACE)
             for task in late:

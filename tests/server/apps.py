@@ -125,6 +125,21 @@ async def pour(scope: Scope, receive: Receive, send: Send) -> None:
     _tell("pour-ended", await receive())
 
 
+async def push(scope: Scope, receive: Receive, send: Send) -> None:
+    """At a message pushes ?count= texts of ?size= characters without a pause, then sends "end";
+    tells what the pushes said: before the accept, in the middle, after the disconnect."""
+    options = _options(scope)
+    pushes: Callable[[str], bool] = scope["extensions"]["mashin_surfaces.push"]["push"]
+    early = pushes("early")
+    await _accept(receive, send)
+    await receive()
+    said = [pushes(f"{number:{options['size']}}") for number in range(int(options["count"]))]
+    _tell("pushed", {"early": early, "said": said})
+    await send({"type": "websocket.send", "text": "end"})
+    await receive()
+    _tell("push-ended", pushes("late"))
+
+
 async def drink(scope: Scope, receive: Receive, send: Send) -> None:
     """Takes nothing until /tell/drink; then tells how many messages and bytes came."""
     await _accept(receive, send)
@@ -189,12 +204,51 @@ async def forget(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
 
 
-PAGES = {"/fail": fail, "/forget": forget}
+async def flow(scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP: an endless body in pieces of ?size= bytes; tells how many were taken, and its end."""
+    await receive()
+    headers = [(b"content-type", _options(scope).get("type", "text/plain").encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    ending = asyncio.ensure_future(receive())
+    piece = {"type": "http.response.body", "body": bytes(int(_options(scope)["size"]))}
+    taken = 0
+    while not ending.done():
+        await send({**piece, "more_body": True})
+        taken += 1
+        _tell("flowed", taken)
+    _tell("flow-ended", ending.result())
+    print("flow ended:", ending.result()["type"], flush=True)
+
+
+async def deaf(scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP: pours an endless body, and never asks whether anyone is there."""
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    try:
+        while True:
+            await send({"type": "http.response.body", "body": bytes(1024), "more_body": True})
+            _tell("deaf", None)
+    finally:
+        _tell("deaf-ended", None)
+
+
+async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP: a body of ?count= pieces of ?size= bytes, and then its end."""
+    options = _options(scope)
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    piece = {"type": "http.response.body", "body": bytes(int(options["size"]))}
+    for _ in range(int(options["count"])):
+        await send({**piece, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+PAGES = {f"/{each.__name__}": each for each in (fail, forget, flow, deaf, whole)}
 WEBSOCKETS = {
     application.__name__: application
     for application in (
-        echo, greet, refuse, reject, close, crash, leave, silent, hesitate, pour, drink, seen, tell,
-        farewell, stubborn,
+        echo, greet, refuse, reject, close, crash, leave, silent, hesitate, pour, push, drink, seen,
+        tell, farewell, stubborn,
     )
 }  # fmt: skip
 
