@@ -7,7 +7,7 @@ from .identity import cache, revocation
 from .identity import threads as identity_threads
 from .ledger.record import check_writer
 from .machines.watch import bump_if_migrated, on_bump, watcher
-from .rooms import doorbell, hub
+from .rooms import doorbell, hub, retention
 from .rooms.log import room_threads
 from .server.health import CHECKS, WARNINGS
 from .steps.effects import registry as effects
@@ -39,6 +39,7 @@ def connect() -> None:
     revocation.on_change.append(lambda: bump_if_migrated(CREDENTIALS))
     watcher.on_change(CREDENTIALS, cache.forget)
     watcher.on_change(CREDENTIALS, recheck_connections)
+    clock.every("rooms", retention.EVERY, retention.trim_due)
     on_bump.append(doorbell.tell)
     hub.on_news.append(lambda epoch: watcher.wake())
     CHECKS["ledger"] = check_writer

@@ -36,6 +36,8 @@ class Committer:
     def commit(self, works: Sequence[Work]) -> None:
         """Commit what can be; each work has its ``result`` or its ``error`` afterwards."""
         self.last_error = None
+        if any(work.companions for work in works):
+            works = [each for work in works for each in (work, *work.companions)]
         units = [work for work in works if work.sink is None]
         groups = _by_sink(works)
         if units or len(groups) > 1:
@@ -184,12 +186,16 @@ class Committer:
 
 
 def _by_sink(works: Sequence[Work]) -> list[Group]:
-    """Items of one sink together, in the order of arrival."""
+    """Items of one sink together, in the order of arrival; sinks in the order of their turns."""
     found: dict[int, Group] = {}
     for work in works:
         if work.sink is not None:
             found.setdefault(id(work.sink), (work.sink, []))[1].append(work)
-    return list(found.values())
+    return sorted(found.values(), key=_turn)
+
+
+def _turn(group: Group) -> int:
+    return group[0].turn
 
 
 def _is_lost(connection: BaseDatabaseWrapper) -> bool:

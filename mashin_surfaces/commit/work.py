@@ -39,8 +39,10 @@ class Sink(Protocol[Item_contra]):
     ``settle`` is told after each ``write`` whether what was written is committed; a False may also
     mean that nobody knows. A sink may have ``is_one_statement(connection, count) -> bool``: True
     says that ``write`` of so many items is a single statement, which needs no transaction around
-    it when nothing else waits.
+    it when nothing else waits. ``turn``: sinks of a transaction write in this order.
     """
+
+    turn: int
 
     def write(self, connection: BaseDatabaseWrapper, items: Sequence[Item_contra]) -> None: ...
 
@@ -48,9 +50,12 @@ class Sink(Protocol[Item_contra]):
 
 
 class Work:
-    """One item or unit, since when it waits, and what became of it."""
+    """One item or unit, since when it waits, and what became of it.
 
-    __slots__ = ("error", "item", "loop_side", "result", "since", "sink", "waiter")
+    ``companions``: works that are written in the same transaction; nobody waits for them apart.
+    """
+
+    __slots__ = ("companions", "error", "item", "loop_side", "result", "since", "sink", "waiter")
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class Work:
         self.item = item
         self.waiter = waiter
         self.loop_side = loop_side
+        self.companions: Sequence[Work] = ()
         self.since = monotonic()
         self.result: Any = None
         self.error: BaseException | None = None

@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future as ThreadFuture
 from contextlib import suppress
 from queue import SimpleQueue
@@ -67,6 +67,12 @@ class GroupCommit:
         """
         await self._wait(sink, item)
 
+    async def put_together(
+        self, sink: Sink[Item], item: Item, *companions: tuple[Sink[Any], Any]
+    ) -> None:
+        """``put``, with other sinks' items in the same transaction; waits for the first."""
+        await self._wait(sink, item, [Work(other, each, None) for other, each in companions])
+
     async def run(self, unit: Callable[[BaseDatabaseWrapper], T]) -> T:
         """``unit(connection)`` in a savepoint of the transaction; its result once committed.
 
@@ -95,13 +101,16 @@ class GroupCommit:
             return
         self._enqueue(Work(sink, item, None))
 
-    async def _wait(self, sink: Sink[Any] | None, item: Any) -> Any:
+    async def _wait(
+        self, sink: Sink[Any] | None, item: Any, companions: Sequence[Work] = ()
+    ) -> Any:
         if len(self._queue) >= settings.LEDGER.QUEUE:
             await self._wait_at_the_door()
         loop = asyncio.get_running_loop()
         side = self._loop_sides.get(loop) or self._loop_side(loop)
         waiter = loop.create_future()
         work = Work(sink, item, waiter, side)
+        work.companions = companions
         side.add(work)
         self._enqueue(work)
         return await waiter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -20,25 +20,34 @@ class AccessSink:
     """The lane of this process. It moves only with what is committed.
 
     After a transaction that failed, or whose outcome is unknown, a new lane begins: a row that was
-    written after all can't fork the chain.
+    written after all can't fork the chain. An item may be a function: what is recorded then depends
+    on what the same transaction did before; None records nothing.
     """
+
+    turn = 9  # last: what it says of the others has happened
 
     def __init__(self) -> None:
         self._lane = Lane()
         self._head = (0, self._lane.head)
 
-    def write(self, connection: BaseDatabaseWrapper, items: Sequence[Access]) -> None:
+    def write(
+        self, connection: BaseDatabaseWrapper, items: Sequence[Access | Callable[[], Access | None]]
+    ) -> None:
         lane = self._lane
         seq, head = lane.seq, lane.head
         rows: list[tuple[Any, ...]] = []
-        for access in items:
+        for item in items:
+            access = item if isinstance(item, Access) else item()
+            if access is None:
+                continue
             seq += 1
             id, at, *rest = storable(access)
             when = utc_text(at)
             head_before, head = head, row_hash((id, when, *rest, lane.name, seq, head))
             rows.append((id, when, *rest, lane.name, seq, head_before, head))
         self._head = (seq, head)
-        _insert(connection, rows)
+        if rows:
+            _insert(connection, rows)
 
     def is_one_statement(self, connection: BaseDatabaseWrapper, count: int) -> bool:
         return is_one_insert(connection, len(COLUMNS), count)

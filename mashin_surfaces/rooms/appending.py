@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from django.db import OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..commit.rows import insert_rows
 from ..conf import settings
 from ..exceptions import Code, Refusal
-from .events import Appended, Bell, Event, Mutation, NewEvent
+from .events import Appended, Bell, Event, Mutation, NewEvent, Note
 from .models import Room, RoomEvent
 from .state import applied
 
@@ -39,9 +39,13 @@ class RoomIsGone(Exception):
 
 
 class Append:
-    """One request to append, and what became of it: ``appended``, or ``problem``."""
+    """One request to append, and what became of it: ``appended``, or ``problem``.
 
-    __slots__ = ("appended", "events", "expect", "mutations", "problem", "room")
+    ``notes`` are told behind its events. ``also`` writes other rows in the same transaction; what
+    it raises is the problem, and then nothing of this request is done.
+    """
+
+    __slots__ = ("also", "appended", "events", "expect", "mutations", "notes", "problem", "room")
 
     def __init__(
         self,
@@ -49,7 +53,11 @@ class Append:
         events: Sequence[NewEvent],
         mutations: Sequence[Mutation] = (),
         expect: int | None = None,
+        notes: Sequence[Note] = (),
+        also: Callable[[], None] | None = None,
     ) -> None:
+        self.notes = notes
+        self.also = also
         self.room = room
         self.events = events
         self.mutations = mutations
@@ -68,6 +76,8 @@ class Append:
 class AppendSink:
     """Writes ``Append`` items, and rings for what was committed."""
 
+    turn = 1
+
     def __init__(self, ring: Callable[[Sequence[Bell]], None]) -> None:
         self._ring = ring
         self._bells: list[Bell] = []
@@ -84,7 +94,7 @@ class AppendSink:
 class _Head:
     """A locked room while the batch is written."""
 
-    __slots__ = ("before", "epoch", "events", "head", "is_changed", "is_open", "state")
+    __slots__ = ("before", "epoch", "events", "head", "is_changed", "is_open", "notes", "state")
 
     def __init__(self, epoch: str, head: int, status: str, state: Any) -> None:
         self.epoch = epoch
@@ -93,6 +103,7 @@ class _Head:
         self.state: dict[str, Any] | None = state
         self.is_changed = False
         self.events: list[Event] = []
+        self.notes: list[Note] = []
 
 
 def write(connection: BaseDatabaseWrapper, items: Sequence[Append], *, patient: bool) -> list[Bell]:
@@ -111,32 +122,39 @@ def write(connection: BaseDatabaseWrapper, items: Sequence[Append], *, patient: 
             item.problem = RoomIsLocked() if item.room in locked else RoomIsGone()
         else:
             try:
-                _append(item, head, now)
-            except (Refusal, ValueError) as problem:
+                _append(connection, item, head, now)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception as problem:
+                if connection.needs_rollback:
+                    raise
                 item.problem = problem
     _insert_events(connection, heads, now)
     _move_heads(connection, heads)
     return [
-        Bell(room, head.epoch, head.before + 1, head.head, _carried(head.events))
+        Bell(room, head.epoch, head.before + 1, head.head, _carried(head.events), head.notes)
         for room, head in heads.items()
-        if head.events or head.is_changed
+        if head.events or head.notes
     ]
 
 
-def _append(item: Append, head: _Head, now: datetime) -> None:
+def _append(connection: BaseDatabaseWrapper, item: Append, head: _Head, now: datetime) -> None:
     if not head.is_open:
         raise Refusal(Code.NOT_FOUND, "This room is closed.")
     if item.expect is not None and item.expect != head.head:
         raise Refusal(
             Code.CONFLICT, f"The room is at offset {head.head}, not at {item.expect}: look again."
         )
-    if item.mutations:
-        head.state = applied(head.state or {}, item.mutations)
-        head.is_changed = True
+    state = applied(head.state or {}, item.mutations) if item.mutations else head.state
+    if item.also is not None:
+        with transaction.atomic(using=connection.alias):
+            item.also()
+    head.state, head.is_changed = state, head.is_changed or bool(item.mutations)
     first = head.head + 1
     for event in item.events:
         head.head += 1
         head.events.append(Event(head.head, *event, now))
+    head.notes += [note._replace(after=head.head) for note in item.notes]
     item.appended = Appended(item.room, head.epoch, first, head.head)
 
 

@@ -23,7 +23,7 @@ from weakref import WeakSet
 import orjson
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
-from .events import Bell, Event
+from .events import Bell, Event, Note
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,15 @@ def ring(bells: Sequence[Bell]) -> None:
         with suppress(RuntimeError):  # its loop is closed
             listener.loop.call_soon_threadsafe(listener.heard, bells)
     if reaches_others():
-        _ringer.put([(group_of(bell.room), encoded(bell)) for bell in bells])
+        _ringer.put(
+            [(group_of(bell.room), encoded(bell)) for bell in bells if _is_for_others(bell)]
+        )
+
+
+def _is_for_others(bell: Bell) -> bool:
+    """Whether it says more than what is for members of this process."""
+    is_reset = not bell.events and not bell.notes
+    return bool(bell.last >= bell.first or is_reset or not all(n.is_local for n in bell.notes))
 
 
 def tell(topic: str) -> None:
@@ -81,7 +89,9 @@ def group_of(room: int) -> str:
 
 def encoded(bell: Bell) -> str:
     """The text that goes through the layer."""
-    return orjson.dumps([ORIGIN, *bell[:4], [list(event) for event in bell.events]]).decode()
+    events = [list(event) for event in bell.events]
+    notes = [list(note) for note in bell.notes if not note.is_local]
+    return orjson.dumps([ORIGIN, *bell[:4], events, notes]).decode()
 
 
 def decoded(text: str) -> Bell | str | None:
@@ -89,7 +99,7 @@ def decoded(text: str) -> Bell | str | None:
     value: Any = orjson.loads(text)
     if isinstance(value, dict):
         return None if value["from"] == ORIGIN else str(value["news"])
-    origin, room, epoch, first, last, events = value
+    origin, room, epoch, first, last, events, notes = value
     if origin == ORIGIN:
         return None
     return Bell(
@@ -98,6 +108,7 @@ def decoded(text: str) -> Bell | str | None:
         first,
         last,
         [Event._make([*event[:5], datetime.fromisoformat(event[5])]) for event in events],
+        [Note._make(note) for note in notes],
     )
 
 

@@ -58,6 +58,17 @@ class Mutation(TypedDict):
     value: NotRequired[Any]
 
 
+class Note(NamedTuple):
+    """What is told to some members alone, in no log: a text for everyone who goes by the name
+    ``to`` (a connection, a principal), right behind the event with the offset ``after``."""
+
+    to: str
+    text: str
+    after: int = 0
+    #: Whether whoever it is for is in this process.
+    is_local: bool = True
+
+
 class Bell(NamedTuple):
     """What is told after a commit. Without ``events`` a listener reads the log itself.
 
@@ -69,3 +80,4 @@ class Bell(NamedTuple):
     first: int
     last: int
     events: Sequence[Event] = ()
+    notes: Sequence[Note] = ()

@@ -97,7 +97,7 @@ class Hub:
         room = await self._opened(id)
         joined = room.beginning(since, epoch, back)
         place = Place(room, member, joined.offset)
-        room.places.add(place)
+        room.enter(place)
         welcome(joined)
         if place.position < room.last:
             room.replay(place)

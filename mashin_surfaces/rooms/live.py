@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 
 from django.db import DatabaseError
 
-from .events import Bell, Event, RoomHead
+from .events import Bell, Event, Note, RoomHead
 from .log import alook, aread
 from .models import Room
 from .outbox import Outbox
@@ -22,6 +22,8 @@ from .outbox import Outbox
 HOLE_PATIENCE = 0.05
 #: From so many missing events on every member reads the log for itself, at its own pace.
 FAR = 64
+#: Events that are read at once to fill a hole: more than one request ever appends.
+MOST_FILLED = 256
 #: The last events of a room that are kept at hand, by number and characters.
 RECENT = 256
 RECENT_CHARACTERS = 256 * 1024
@@ -42,6 +44,7 @@ class Member(Protocol):
     """
 
     spelling: Hashable
+    names: Sequence[str]
     outbox: Outbox
     merge: Callable[[Sequence[Event]], Sequence[Event]] | None
 
@@ -68,12 +71,13 @@ class Joined(NamedTuple):
 class Place:
     """A member in a room of the hub. ``task``: its replay, while there is one."""
 
-    __slots__ = ("is_gone", "member", "merges", "position", "room", "task")
+    __slots__ = ("is_gone", "member", "merges", "notes", "position", "room", "task")
 
     def __init__(self, room: LiveRoom, member: Member, position: int) -> None:
         self.room = room
         self.member = member
         self.merges = member.merge is not None
+        self.notes: list[Note] = []
         self.position = position
         self.task: asyncio.Task[None] | None = None
         self.is_gone = False
@@ -99,6 +103,8 @@ class LiveRoom:
         self.last = 0
         self.wanted = 0  # the highest offset that is known to be there
         self.places: set[Place] = set()
+        self.names: dict[str, set[Place]] = {}
+        self.notes: list[Note] = []  # those whose turn has not come
         self.live: dict[Hashable, dict[Place, Outbox]] = {}
         self.recent: deque[Event] = deque()
         self.recent_characters = 0
@@ -112,6 +118,13 @@ class LiveRoom:
 
     def heard(self, bell: Bell) -> None:
         """A bell of this room: new, known, too early, or of another epoch."""
+        if bell.notes:
+            self.notes += [note for note in bell.notes if note.to in self.names]
+        self._take(bell)
+        if self.notes and self.opening is None:
+            self._tell_notes(self.last)
+
+    def _take(self, bell: Bell) -> None:
         if not bell.first:  # it stands in no log
             self.tell(bell.events)
         elif self.opening is not None:
@@ -180,6 +193,20 @@ class LiveRoom:
                             self._let_wait(place, event)
                         else:
                             outbox.push(text)
+            if self.notes and event.offset:
+                self._tell_notes(event.offset)
+
+    def _tell_notes(self, offset: int) -> None:
+        """Those that stand behind an event up to ``offset``, to those whom they are for."""
+        due = [note for note in self.notes if note.after <= offset]
+        if due:
+            self.notes = [note for note in self.notes if note.after > offset]
+            for note in due:
+                for place in tuple(self.names.get(note.to, ())):
+                    if place.task is None:
+                        place.member.outbox.push(note.text)
+                    else:  # behind what it has yet to get
+                        place.notes.append(note)
 
     def _let_wait(self, place: Place, event: Event) -> None:
         """A member that takes several events as one gets them when it has taken those before."""
@@ -218,8 +245,8 @@ class LiveRoom:
                 elif self.wanted - self.last > FAR:
                     self._fall_behind()
                 else:
-                    events = await aread(self.id, self.last, FAR)
-                    self._fill_with(events)
+                    events = await aread(self.id, self.last, MOST_FILLED)
+                    self._fill_with(_whole(events))
         except DatabaseError as error:
             self.hub.say(f"The log can't be read: {error}")  # the next poll tries again
         finally:
@@ -270,6 +297,7 @@ class LiveRoom:
         self.recent.clear()
         self.recent_characters = 0
         self.early.clear()
+        self.notes.clear()
         for place in tuple(self.places):
             if place.task is not None:
                 place.task.cancel()
@@ -304,12 +332,25 @@ class LiveRoom:
         """From now on it follows live."""
         member = place.member
         if not place.is_gone:
+            notes, place.notes = place.notes, []
+            for note in notes:
+                member.outbox.push(note.text)
             self.live.setdefault(member.spelling, {})[place] = member.outbox
+
+    def enter(self, place: Place) -> None:
+        """It is here; what it gets, ``attach`` and ``replay`` decide."""
+        self.places.add(place)
+        for name in place.member.names:
+            self.names.setdefault(name, set()).add(place)
 
     def detach(self, place: Place) -> None:
         """It is gone."""
         place.is_gone = True
         self.places.discard(place)
+        for name in place.member.names:
+            self.names[name].discard(place)
+            if not self.names[name]:
+                del self.names[name]
         if place.task is not None:
             place.task.cancel()
         self.live.get(place.member.spelling, {}).pop(place, None)
@@ -339,9 +380,11 @@ class LiveRoom:
                     text = member.encode(event)
                     if text is not None:
                         await member.outbox.send(text)
+                    while place.notes and place.notes[0].after <= event.offset:
+                        await member.outbox.send(place.notes.pop(0).text)
                 place.position = events[-1].offset
-            self.attach(place)
             place.task = None
+            self.attach(place)
         except DatabaseError as error:
             self.hub.say(f"The log can't be read: {error}")
             member.was_closed("The log can't be read now: connect again.")
@@ -352,6 +395,15 @@ class LiveRoom:
         if not recent or recent[0].offset > position + 1:
             return None
         return [event for event in recent if event.offset > position]
+
+
+def _whole(events: list[Event]) -> list[Event]:
+    """Without the last request's events, when some of them may not have been read."""
+    if len(events) == MOST_FILLED and events[-1].request_id != events[0].request_id:
+        while events[-1].request_id == events[-2].request_id:
+            events.pop()
+        events.pop()
+    return events
 
 
 def _next_limit(events: Sequence[Event]) -> int:

@@ -11,12 +11,13 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 from uuid import uuid4
 
 from django.db import IntegrityError, connections, router, transaction
 from django.db.models import F
 
-from ..commit import CommitFailed, writer
+from ..commit import CommitFailed, Sink, writer
 from ..conf import settings
 from ..threads import Threads
 from . import doorbell
@@ -73,7 +74,7 @@ def reset(room: int) -> str:
     """
     epoch = uuid4().hex
     with transaction.atomic(using=database()):
-        locked = Room.objects.using(database()).select_for_update().filter(pk=room)
+        locked = Room.objects.using(database()).select_for_update(no_key=True).filter(pk=room)
         head = locked.values_list("head", flat=True).first()
         if head is None:
             raise RoomIsGone()
@@ -107,10 +108,14 @@ async def aappend(
     when the room is closed), ``RoomIsGone``, ``ValueError`` for a mutation that does not fit, and
     ``CommitFailed`` when the database can't take it: then nobody is told.
     """
-    item = Append(room, events, mutations, expect)
+    return await aput(Append(room, events, mutations, expect))
+
+
+async def aput(item: Append, *companions: tuple[Sink[Any], Any]) -> Appended:
+    """``aappend`` of a request, with other sinks' items in its transaction."""
     deadline = time.monotonic() + settings.LEDGER.WAIT
     while True:
-        await writer(database()).put(sink, item)
+        await writer(database()).put_together(sink, item, *companions)
         if not isinstance(item.problem, RoomIsLocked):
             return item.outcome()
         if time.monotonic() > deadline:

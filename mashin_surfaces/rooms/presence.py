@@ -61,6 +61,8 @@ class MemberSink:
     The item None stands for all that is still to be mended.
     """
 
+    turn = 2
+
     def __init__(self) -> None:
         self.forget()
 

@@ -57,6 +57,7 @@ class Subscriber(Protocol):
 class Subscription:
     """A topic's member (``rooms.live.Member``)."""
 
+    names: Sequence[str] = ()
     merge: Callable[[Sequence[Event]], Sequence[Event]] | None = None  # each result counts
 
     def __init__(

@@ -29,6 +29,8 @@ PATIENCE = 10.0
 class Numbers:
     """A sink for the numbers of a table; -1 is one that it does not take."""
 
+    turn = 0
+
     def write(self, connection: BaseDatabaseWrapper, items: Sequence[int]) -> None:
         if -1 in items:
             raise ArithmeticError("a poisoned item")

@@ -22,6 +22,7 @@ class Numbers:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.turn = 0
         self.settled: list[bool] = []
         self.gate = threading.Event()
         self.gate.set()
