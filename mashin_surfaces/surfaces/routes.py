@@ -53,6 +53,8 @@ class Routes:
 
     def __init__(self) -> None:
         self._routes: dict[Address, Route] = {}
+        #: Routes of what is no surface (panels), while somebody is connected.
+        self.besides: set[Route] = set()
         self._lock = threading.Lock()
         self._ready = False
 
@@ -78,7 +80,8 @@ class Routes:
 
     def connections(self) -> list[Connection]:
         """Every live socket of this process."""
-        return [each for route in self._routes.values() for each in tuple(route.connections)]
+        every = (*self._routes.values(), *self.besides)
+        return [each for route in every for each in tuple(route.connections)]
 
     def prepare(self) -> None:
         """Read the definitions once and watch them from now on. Blocks for a few queries.
