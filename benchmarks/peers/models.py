@@ -17,3 +17,22 @@ class Access(models.Model):
 
     def __str__(self) -> str:
         return f"{self.path} {self.outcome}"
+
+
+class Event(models.Model):
+    """An event of a log, as a project of its own would keep it."""
+
+    room = models.IntegerField()
+    offset = models.BigIntegerField()
+    type = models.CharField(max_length=64)
+    payload = models.TextField()
+    actor = models.CharField(max_length=200, blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        app_label = "peers"
+        indexes = (models.Index(fields=("room", "offset"), name="peers_event_offset"),)
+
+    def __str__(self) -> str:
+        return f"{self.room}:{self.offset} {self.type}"

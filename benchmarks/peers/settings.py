@@ -1,8 +1,8 @@
-"""The peers' project: an ordinary Django with the same middleware and database options as ours."""
+"""The peers' project: an ordinary Django with ours' middleware, channel layer and database options."""
 
 from __future__ import annotations
 
-from project.settings import DATABASES, MIDDLEWARE, SECRET_KEY
+from project.settings import CHANNEL_LAYERS, DATABASES, MIDDLEWARE, SECRET_KEY
 
 ALLOWED_HOSTS = ["*"]
 INSTALLED_APPS = [
@@ -17,5 +17,5 @@ INSTALLED_APPS = [
 ROOT_URLCONF = "benchmarks.peers.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
-__all__ = ["DATABASES", "MIDDLEWARE", "SECRET_KEY"]
+__all__ = ["CHANNEL_LAYERS", "DATABASES", "MIDDLEWARE", "SECRET_KEY"]
 LOGGING_CONFIG = None
