@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import curves, memory, messages, report, rooms
+from benchmarks.servers import ROOT
 from benchmarks.session import DATABASES, Session
 
 MESSAGES = {"websocket", "api"}
@@ -27,7 +28,10 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=PARTS, help="a part of it")
     parser.add_argument("--database", action="append", choices=DATABASES, help="one of them")
     parser.add_argument("--json", type=Path, help="write every number measured")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
+    parser.add_argument("--images", type=Path, help="draw the curves into this folder")
+    parser.add_argument(
+        "--readme", action="store_true", help="put the table into README.md, curves into docs"
+    )
     options = parser.parse_args()
     parts = set(options.only or PARTS)
     _allow_many_files()
@@ -47,6 +51,9 @@ def main() -> None:
     print(table)
     if options.json:
         options.json.write_text(json.dumps({"numbers": session.numbers}, indent=2))
+    images = options.images or (ROOT / "docs/images" if options.readme else None)
+    if images and "curves" in parts:
+        curves.draw(session, images)
     if options.readme:
         report.write_readme(table)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 64, 24, 64, 56
+LEFT, RIGHT, TOP, BOTTOM = 64, 44, 64, 56
 COLOURS = ("#1f6feb", "#bf5700", "#1a7f37")
 FONT = "font-family='system-ui, sans-serif' font-size='13'"
 

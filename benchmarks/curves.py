@@ -1,12 +1,14 @@
-"""How costs grow: with members, with rooms, with the length of a log; drawn into docs/images."""
+"""How costs grow: with members, with rooms, with the length of a log; drawn as SVG."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from tqdm import tqdm
 
 from benchmarks import rooms
 from benchmarks.chart import chart
-from benchmarks.servers import OURS, PLAIN, ROOT, prepare, running
+from benchmarks.servers import OURS, PLAIN, prepare, running
 from benchmarks.session import Session, databases
 from tests.servers import valkey
 
@@ -17,24 +19,27 @@ EVENTS = (1000, 10_000, 100_000, 1_000_000)
 #: The peer gets no further than this in a reasonable time, or in memory.
 PEER_MEMBERS = 1000
 PEER_EVENTS = 100_000
-IMAGES = ROOT / "docs/images"
 
 
 def measure(session: Session) -> None:
-    """Microseconds per delivery, per publish, per replayed event; three pictures."""
+    """Microseconds per delivery, per publish, per replayed event."""
     _measure_members(session)
     _measure_rooms(session)
     _measure_events(session)
+
+
+def draw(session: Session, folder: Path) -> None:
+    """Three pictures of what was measured."""
     _draw(
-        session, "cost-members.svg", "Microseconds per delivery", "members of one room",
+        session, folder / "cost-members.svg", "Microseconds per delivery", "members of one room",
         {"mashin_surfaces, durable": "members ours", "Channels group_send": "members group_send"},
     )  # fmt: skip
     _draw(
-        session, "cost-rooms.svg", "Microseconds per durable publish, 100 publishers", "rooms",
+        session, folder / "cost-rooms.svg", "Microseconds per durable publish", "rooms",
         {"mashin_surfaces": "rooms apublish", "one INSERT each": "rooms acreate"},
     )  # fmt: skip
     _draw(
-        session, "cost-events.svg", "Microseconds per replayed event", "events in the log",
+        session, folder / "cost-events.svg", "Microseconds per replayed event", "events in the log",
         {"mashin_surfaces": "events ours", "query and json.dumps": "events peers"},
     )  # fmt: skip
 
@@ -81,11 +86,11 @@ def _measure_events(session: Session) -> None:
                         session.note(f"events {name} {length}", cost)
 
 
-def _draw(session: Session, name: str, title: str, across: str, series: dict[str, str]) -> None:
+def _draw(session: Session, path: Path, title: str, across: str, series: dict[str, str]) -> None:
     lines = {}
     for words, key in series.items():
         numbers = [int(each.split()[-1]) for each in session.numbers if each.startswith(f"{key} ")]
         lines[words] = [
             (float(number), session.median(f"{key} {number}") or 0.0) for number in sorted(numbers)
         ]
-    (IMAGES / name).write_text(chart(title, across, lines))
+    path.write_text(chart(title, across, lines))

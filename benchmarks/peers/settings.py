@@ -1,4 +1,4 @@
-"""The peers' project: an ordinary Django with ours' middleware, channel layer and database options."""
+"""The peers' project: an ordinary Django; middleware, channel layer, database are as ours."""
 
 from __future__ import annotations
 
