@@ -95,6 +95,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def answers(port: int) -> bool:
+    """Whether HTTP is spoken there; some servers listen long before that."""
+    with socket.create_connection(("127.0.0.1", port), 1) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        return client.recv(1) != b""
+
+
 def pin(core: int) -> list[str]:
     """Words before a command that keep it on one core; none where there is only one."""
     return ["taskset", "-c", str(core)] if (os.cpu_count() or 1) > 1 else []
@@ -134,8 +141,9 @@ def running(peer: Peer, database_url: str, log: Path, redis_url: str = "") -> It
     try:
         deadline = time.monotonic() + PATIENCE
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
+            with contextlib.suppress(OSError):
+                if answers(port):
+                    break
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{peer.name} did not start:\n{log.read_text()[-3000:]}")
             time.sleep(0.05)
