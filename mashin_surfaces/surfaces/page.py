@@ -58,6 +58,14 @@ class Visit:
     answer: Answer
 
 
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """What the page's script connects to. ``topic_field``: the field whose values are topics."""
+
+    path: str = ""
+    topic_field: str = ""
+
+
 async def page(request: HttpRequest, door: Door) -> HttpResponseBase:
     """One access to a page surface."""
     if request.method in {"GET", "HEAD"}:
@@ -140,13 +148,16 @@ async def _with_form(visit: Visit, form: Form) -> HttpResponseBase:
     machine, answer = visit.door.machine, visit.answer
     responds = machine.compiled.responds.fields
     problem = "" if answer.refusal is None else answer.refusal.message
+    socket = _socket(visit.door, visit.caller)
     context = {
         "form": form,
         "problem": marked_fields() if form.has_marks else problem,
         "has_csrf": "session" in visit.door.accepted,
         "result": None if answer.result is None else present(answer.result, responds),
         "assumes": machine.program.assumes and settings.ASK == "assume",
-        "websocket": _socket(visit.door, visit.caller),
+        "websocket": socket.path,
+        "topic_field": socket.topic_field,
+        "streams": machine.program.is_stream,
         "responds": json.dumps(outline(responds), ensure_ascii=False),
         "words": json.dumps(script_words(), ensure_ascii=False),
     }
@@ -228,23 +239,26 @@ def _login_url() -> str | None:
     return None
 
 
-def _socket(door: Door, caller: Caller) -> str:
-    """The path of a websocket of the same machine that takes the same caller; "" without one.
+def _socket(door: Door, caller: Caller) -> Socket:
+    """A websocket of the same machine that takes the same caller; without a path, there is none.
 
     A browser sends its session cookie or nothing: with other credentials the page does without.
     """
     principal = caller.principal
     kind = principal.credential.kind
     if kind not in {"session", "none"}:
-        return ""
+        return Socket()
     for (protocol, path), surface in sorted(registry.snapshot.surfaces.items()):
         if protocol != "websocket" or surface.machine.name != door.name:
             continue
         route = routes.find(protocol, path)
-        other = None if route is None else route.door
-        if other is None or other.options.get("dialect", "machine") != "machine":
+        if route is None or (other := route.door) is None:
+            continue
+        if other.options.get("dialect", "machine") != "machine":
             continue
         speaker = anonymous(other.grant) if kind == "none" else principal
         if kind in other.accepted and other.admits(speaker):
-            return path
-    return ""
+            source = routes.topics_of(route).door
+            topic_field = None if source is None else source.options.get("subscribe")
+            return Socket(path, topic_field or "")
+    return Socket()

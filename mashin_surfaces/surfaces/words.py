@@ -11,7 +11,7 @@ def marked_fields() -> str:
 
 
 def script_words() -> dict[str, str]:
-    """By the names that the script uses; ``{n}`` stands for a number."""
+    """By the names that the script uses; ``{n}``, ``{min}`` … stand for numbers."""
     return {
         "connected": _("Connected"),
         "asleep": _("Connects when you send"),
@@ -20,10 +20,19 @@ def script_words() -> dict[str, str]:
         "offline": _("Offline"),
         "waiting": _("This is sent as soon as the connection is back."),
         "lost": _("The connection was lost before the answer came; it may have been carried out."),
+        "cut": _("The connection was lost before the last answer came."),
         "marked": marked_fields(),
         "json": _("This is not JSON."),
         "yes": _("Yes"),
         "no": _("No"),
         "part": _("{n} part"),
         "parts": _("{n} parts"),
+        "live": _("Live"),
+        "joining": _("Connecting"),
+        "paused": _("Paused"),
+        "ended": _("Ended"),
+        "pause": _("Pause"),
+        "resume": _("Resume"),
+        "line": _("The last {n} values: lowest {min}, highest {max}, last {last}"),
+        "range": _("lowest {min}, highest {max}"),
     }

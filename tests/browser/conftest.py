@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.live import LiveProject
+from tests.live import ROOT, LiveProject
 
 HERE = Path(__file__).parent
 FLAGS = (
@@ -49,8 +49,12 @@ def browser() -> Iterator[Browser]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveProject]:
     served = LiveProject(
         tmp_path_factory.mktemp("browser"),
-        env={"DJANGO_SETTINGS_MODULE": "tests.browser.settings", "MASHIN_ASK": "assume"},
-        machines=[HERE / "machines"],
+        env={
+            "DJANGO_SETTINGS_MODULE": "tests.browser.settings",
+            "MASHIN_ASK": "assume",
+            "MASHIN_MODULES": "tests.browser.effects",
+        },
+        machines=[HERE / "machines", ROOT / "project" / "machines" / "live_metrics.mashin"],
         options=["--static"],
     )
     with served:

@@ -492,6 +492,21 @@ def test_a_socket_is_offered_to_whom_it_takes(
     assert ('data-websocket="/ws/metrics"' in html(response)) is is_offered
 
 
+def test_live_values_are_offered_where_a_socket_says_what_its_topics_are(client: Client) -> None:
+    open_metrics = METRICS.replace("PAGE", "none").replace("SOCKET", "none")
+    declare(open_metrics)
+    response = client.get("/dashboard")
+    assert "data-topic-field" not in html(response)
+    assert 'id="live"' not in html(response)
+    feeding = open_metrics.replace('"/ws/metrics"', '"/ws/metrics"\n      subscribe: metric_name')
+    declare(
+        feeding.replace("live_metrics", "fed").replace("/ws/m", "/ws/f").replace("/d", "/fed/d")
+    )
+    response = client.get("/fed/dashboard")
+    assert 'data-topic-field="metric_name"' in html(response)
+    assert re.search(r'<section [^>]*id="live"[^>]* hidden>', html(response))
+
+
 def test_a_machine_may_have_a_template_of_its_own(
     client: Client, settings: Settings, tmp_path: Path
 ) -> None:
@@ -525,4 +540,7 @@ def test_nothing_in_the_page_needs_a_lax_content_policy(client: Client) -> None:
 
 def test_the_scripts_are_small() -> None:
     root = Path(mashin_surfaces.__file__).parent / "static" / "mashin_surfaces"
-    assert max((root / name).stat().st_size for name in ("page.js", "values.js")) < 8_000
+    names = ("page.js", "values.js", "connection.js", "live.js", "sparkline.js")
+    sizes = [(root / name).stat().st_size for name in names]
+    assert max(sizes) < 8_000
+    assert sum(sizes) < 30_000

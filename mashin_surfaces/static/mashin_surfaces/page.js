@@ -1,15 +1,15 @@
 // Sends a machine's form over its websocket (subprotocol mashin.v1) and shows the answer in place.
 // The page is whole without this: whenever the socket can't be had, the form posts as it is.
 
-import { drawResult, localise, make, parse, speak } from "./values.js";
+import { Connection } from "./connection.js";
+import { Live } from "./live.js";
+import { drawResult, localise, make, renew, speak } from "./values.js";
 
 const root = document.querySelector("[data-responds]"); // not the form: fields shadow its members
-const { websocket, responds, words } = root ? root.dataset : {};
+const { websocket, topicField, streams, responds, words } = root ? root.dataset : {};
 const WORDS = JSON.parse(words ?? "{}");
 speak(WORDS);
 const AS_IS = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/; // a number as JSON has it
-const ENDED = [4401, 4403, 4404]; // close codes after which connecting again is no use
-const MOST_WAIT = 30; // seconds between attempts
 
 const byId = (id) => document.getElementById(id);
 
@@ -61,8 +61,8 @@ function say(message, isWaiting = false) {
   byId("problems").classList.toggle("waiting", isWaiting);
 }
 
-function showError({ message, details = [], request_id: requestId }) {
-  byId("result").hidden = true;
+function showError({ message, details = [], request_id: requestId }, isAnswer = true) {
+  if (isAnswer) byId("result").hidden = true;
   for (const detail of details) {
     const [name, ...rest] = (detail.path ?? "").split("/").slice(1)
       .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
@@ -76,15 +76,18 @@ function showError({ message, details = [], request_id: requestId }) {
   byId("problem-list").hidden = !byId("problem-list").childElementCount;
   const marked = root.querySelector("[aria-invalid]");
   say(marked ? WORDS.marked : message);
-  marked?.focus();
+  if (isAnswer) marked?.focus();
   showRequest(requestId);
 }
 
-function showResult(result) {
-  byId("result-body").replaceChildren(drawResult(result, JSON.parse(responds)));
-  localise(byId("result-body"));
+function showResult(result, isFirst) {
+  const drawn = make("div", "", drawResult(result, JSON.parse(responds)));
+  drawn.id = "result-body";
+  localise(drawn);
+  if (isFirst) byId("result-body").replaceWith(drawn);
+  else renew(byId("result-body"), drawn);
   byId("result").hidden = false;
-  byId("result").scrollIntoView({ block: "nearest" });
+  if (isFirst) byId("result").scrollIntoView({ block: "nearest" });
   showRequest("");
 }
 
@@ -95,16 +98,13 @@ function showRequest(id) {
   place.querySelector("code").textContent = id ?? "";
 }
 
-// -- the socket ----------------------------------------------------------------------------------
+// -- questions -----------------------------------------------------------------------------------
 
-let socket, timer, countdown;
-let state = "new"; // connected, asleep (idle too long), reconnecting, offline, gone
-let attempts = 0;
+let connection, countdown, live;
 let lastId = 0;
-let pending = null; // the one question that waits: { id, text, isSent }
+let pending = null; // the one question that waits: { id, text, isSent, hasResult: more may come }
 
-function become(next, seconds = 0) {
-  state = next;
+function changed(state, seconds) {
   clearInterval(countdown);
   const place = byId("connection");
   const [word, left] = place.children;
@@ -116,57 +116,40 @@ function become(next, seconds = 0) {
   };
   tell();
   if (seconds > 0) countdown = setInterval(tell, 1000);
+  if (state === "gone") gone();
 }
 
-function connect() {
-  clearTimeout(timer);
-  socket?.close();
-  const url = new URL(websocket, location.href);
-  url.protocol = url.protocol.replace("http", "ws");
-  const own = (socket = new WebSocket(url, "mashin.v1"));
-  let isOpen = false;
-  own.onopen = () => {
-    if (own !== socket) return;
-    isOpen = true;
-    become("connected");
-    flush();
-  };
-  own.onmessage = ({ data }) => {
-    attempts = 0; // not at onopen: a server may accept and close again
-    const frame = parse(data);
-    if (state === "offline" && own === socket) become("connected");
-    if (own !== socket || !pending || String(frame.id) !== String(pending.id)) return;
-    settle();
-    if (frame.error) showError(frame.error);
-    else showResult(frame.result);
-  };
-  own.onclose = ({ code }) => own === socket && closed(code, isOpen);
+function opened() {
+  flush();
+  live?.opened();
 }
 
-function closed(code, wasOpen) {
-  if (pending?.isSent) {
+function heard(frame) {
+  if (live?.heard(frame) || !pending || String(frame.id) !== String(pending.id)) return;
+  if (frame.error) {
     settle();
-    showError({ message: WORDS.lost }); // never sent twice: it may have been carried out
+    showError(frame.error);
+  } else if (frame.done) {
+    settle();
+  } else {
+    const isFirst = !pending.hasResult;
+    if (streams === undefined) settle();
+    else goOn();
+    showResult(frame.result, isFirst);
   }
-  if (state === "new" || ENDED.includes(code)) return giveUp();
-  if (code === 4408 && !pending) return become("asleep");
-  if (!wasOpen) askWhy();
-  if (!navigator.onLine) return become("offline");
-  const wait = Math.random() * Math.min(MOST_WAIT, 2 ** attempts++); // full jitter
-  become("reconnecting", wait);
-  timer = setTimeout(connect, wait * 1000);
 }
 
-// A browser hides why an upgrade was refused; a plain GET of the same path tells.
-async function askWhy() {
-  const answer = await fetch(websocket, { cache: "no-store" }).catch(() => null);
-  if (answer && [401, 403, 404].includes(answer.status) && state !== "connected") giveUp();
+function lost() {
+  live?.closed(false);
+  if (!pending?.isSent) return;
+  const { hasResult } = pending;
+  settle();
+  if (hasResult) say(WORDS.cut);
+  else showError({ message: WORDS.lost }); // never sent twice: it may have been carried out
 }
 
-function giveUp() {
-  clearTimeout(timer);
-  socket = null;
-  become("gone");
+function gone() {
+  live?.closed(true);
   if (!pending) return;
   settle();
   HTMLFormElement.prototype.submit.call(root.querySelector("form"));
@@ -176,39 +159,59 @@ function flush() {
   if (!pending || pending.isSent) return;
   clear();
   pending.isSent = true;
-  socket.send(pending.text);
+  connection.send(pending.text);
 }
 
 function settle() {
   pending = null;
   clear();
   root.removeAttribute("aria-busy");
+  byId("result").removeAttribute("aria-busy");
+}
+
+// More may come, or never end: another question may be asked, and all is read out at the end.
+function goOn() {
+  pending.hasResult = true;
+  clear();
+  root.removeAttribute("aria-busy");
+  byId("result").setAttribute("aria-busy", "true");
 }
 
 function submit(event) {
-  if (state === "gone" || state === "new") return; // the form posts
+  if (["gone", "new"].includes(connection.state)) return; // the form posts
   event.preventDefault();
-  if (pending) return;
+  if (pending && !pending.hasResult) return;
   clear();
   const input = readForm();
   if (input === null) return root.querySelector("[aria-invalid]").focus();
+  const isStreaming = pending !== null; // only who leaves ends it
   lastId += 1;
-  pending = { id: lastId, text: `{"id":${lastId},"input":${input}}`, isSent: false };
+  pending = { id: lastId, text: `{"id":${lastId},"input":${input}}`, isSent: false, hasResult: false };
   root.setAttribute("aria-busy", "true");
-  if (state === "connected") return flush();
+  if (connection.isOpen && !isStreaming) return flush();
   say(WORDS.waiting, true);
-  connect();
+  connection.open();
+}
+
+function followTopics() {
+  const page = {
+    send: (text) => connection.send(text),
+    isOpen: () => connection.isOpen,
+    connect: () => connection.state === "asleep" && connection.open(),
+    refuse: (error) => showError(error, false),
+    accept: clear,
+  };
+  live = new Live(byId(`field-${topicField}`), page, JSON.parse(responds), WORDS);
 }
 
 if (root) localise(root);
 if (websocket) {
   root.addEventListener("submit", submit);
-  addEventListener("offline", () => ["connected", "reconnecting"].includes(state) && become("offline"));
-  addEventListener("online", () => {
-    if (state !== "offline" || pending?.isSent) return;
-    attempts = 0;
-    become("reconnecting");
-    connect();
+  connection = new Connection(websocket, {
+    changed, heard, lost, opened,
+    isNeeded: () => pending !== null || Boolean(live?.needsConnection),
+    isWaiting: () => Boolean(pending?.isSent),
   });
-  connect();
+  if (byId(`field-${topicField}`) && byId("live")) followTopics();
+  connection.open();
 }

@@ -9,6 +9,8 @@ export const speak = (given) => {
 
 class Digits extends String {} // a number as it was sent, where the browser tells
 
+export const isNumber = (value) => value instanceof Digits;
+
 /** JSON, with numbers that keep their digits. */
 export const parse = (text) =>
   JSON.parse(text, (key, value, context) =>
@@ -25,7 +27,7 @@ function draw(value, type = {}, isFolded = true) {
   if (value === null || value === undefined || value === "") return make("span", "nothing", "—");
   if (typeof value === "boolean")
     return make("span", `badge ${value}`, value ? words.yes : words.no);
-  if (value instanceof Digits) return make("span", "number", String(value));
+  if (isNumber(value)) return make("span", "number", String(value));
   if (typeof value === "object") {
     const size = Object.keys(value).length;
     if (!size) return draw(null);
@@ -44,14 +46,15 @@ const kindOf = (drawn) => (drawn.matches(".number, .text") ? `${drawn.className}
 const known = (fields = []) => new Map(fields.map((field) => [field.name, field]));
 const labelled = (name, fields) => fields.get(name)?.label ?? name;
 
-function drawEntries(value, declared, isAnswer = false) {
+function drawEntries(value, declared, isAnswer = false, beneath = () => null) {
   const fields = known(declared);
   const names = [...new Set([...fields.keys(), ...Object.keys(value)])].filter((name) => name in value);
   const list = make("dl", isAnswer ? "answer" : "");
   for (const name of names) {
     const drawn = draw(value[name], fields.get(name), !isAnswer);
     const entry = make("div", isAnswer ? kindOf(drawn) : "");
-    entry.append(make("dt", "", labelled(name, fields)), make("dd", "", drawn));
+    const more = beneath(name);
+    entry.append(make("dt", "", labelled(name, fields)), make("dd", "", drawn, ...(more ? [more] : [])));
     list.append(entry);
   }
   return list;
@@ -59,7 +62,7 @@ function drawEntries(value, declared, isAnswer = false) {
 
 function drawList(values, item) {
   const isTable = values.every((one) =>
-    one && typeof one === "object" && !Array.isArray(one) && !(one instanceof Digits) && Object.keys(one).length);
+    one && typeof one === "object" && !Array.isArray(one) && !isNumber(one) && Object.keys(one).length);
   if (!isTable) return make("ul", "", ...values.map((one) => make("li", "", draw(one, item))));
   const fields = known(item?.fields);
   const names = [...new Set([...fields.keys(), ...values.flatMap(Object.keys)])];
@@ -83,7 +86,26 @@ export function localise(element) {
   }
 }
 
-/** A machine's output; `fields`: of `outline` in presentation.py. */
-export function drawResult(result, fields) {
-  return Object.keys(result).length ? drawEntries(result, fields, true) : draw(null);
+/** A machine's output; fields: of `outline` in presentation.py; beneath(name): what stands under a
+ * value, if anything. */
+export function drawResult(result, fields, beneath) {
+  return Object.keys(result).length ? drawEntries(result, fields, true, beneath) : draw(null);
+}
+
+/** Make an element like another one with as few changes as can be; what is unfolded stays so. */
+export function renew(old, fresh) {
+  for (const { name } of [...old.attributes])
+    if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes)
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  const before = [...old.childNodes];
+  const after = [...fresh.childNodes];
+  for (const surplus of before.slice(after.length)) surplus.remove();
+  for (const [at, node] of after.entries()) {
+    const same = before[at];
+    if (!same) old.append(node);
+    else if (same.nodeName !== node.nodeName) same.replaceWith(node);
+    else if (node.nodeType === Node.ELEMENT_NODE) renew(same, node);
+    else if (same.data !== node.data) same.data = node.data;
+  }
 }
