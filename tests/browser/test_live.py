@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.live import LiveProject
 
 from .conftest import PATIENCE, OpenPage
-from .test_page import contrast
+from .test_page import FADE, contrast
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -256,6 +256,21 @@ def test_a_refused_topic_is_shown_like_any_refusal(open_page: OpenPage, shoot: S
     following(page)
     expect(page.get_by_role("alert")).to_be_hidden()
     expect(page.locator("[aria-invalid]")).to_have_count(0)
+
+
+def test_a_socket_that_goes_away_ends_the_live_values_and_the_form_posts(
+    open_page: OpenPage, project: LiveProject
+) -> None:
+    page = open_page("/fading?name=Ada")
+    following(page)
+    project.manage("shell", "-c", FADE)
+    expect(page.locator("#live")).to_have_attribute("data-state", "ended")
+    expect(page.get_by_role("alert")).to_have_text("This surface is gone.")
+    expect(page.locator("#connection")).to_be_hidden()
+    expect(page.get_by_role("button", name="Pause")).to_be_hidden()
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("#result .text")).to_have_text("Hello, Ada")
+    expect(page.locator("#live")).to_have_count(0)
 
 
 def test_the_last_300_numbers_are_kept(open_page: OpenPage, project: LiveProject) -> None:
