@@ -25,8 +25,10 @@ def with_surfaces(django_application: Application) -> Application:
     ``get_asgi_application()``, which loads the apps.
     """
     from .exceptions import Code, Refusal
+    from .panels.clock import panel_clock
     from .rooms.hub import hub
     from .surfaces.denial import deny
+    from .surfaces.panel_socket import panel_of, serve_panel
     from .surfaces.routes import routes
     from .surfaces.websocket import consumer_for
     from .timers.clock import clock
@@ -42,8 +44,12 @@ def with_surfaces(django_application: Application) -> Application:
                     return
         hub().start()
         clock.start()
+        panel_clock().start()
         if scope["type"] == "websocket":
             route = routes.find("websocket", scope["path"])
+            if route is None and (panel := panel_of(scope["path"])) is not None:
+                await serve_panel(panel, scope, receive, send)
+                return
             if route is None:
                 await receive()
                 refusal = Refusal(Code.NOT_FOUND, "There is no websocket surface on this path.")

@@ -60,6 +60,29 @@ class RoomsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PanelSettings:
+    #: Where ``/panels`` begins: "" is the site's root.
+    PREFIX: str = ""
+    #: Kinds of credentials that panels take.
+    AUTH: Sequence[Literal["session", "jwt", "api_key", "none"]] = ("session", "jwt", "api_key")
+    #: Messages a second that a principal may send to a panel, as ``"20/s burst 40"``; None: any.
+    RATE: str | None = None
+    #: Seconds that a tool may run.
+    TIMEOUT: float = 30.0
+    #: Triggers of one connection that may wait; more are ``BUSY``.
+    MAX_WAITING: int = 64
+    #: Bytes of one frame, of a request to make a panel, and of a panel's state.
+    MAX_MESSAGE: int = 256 * 1024
+    MAX_STATE: int = 1024 * 1024
+    #: Connections to one panel.
+    MAX_MEMBERS: int = 10_000
+    #: Seconds without a frame after which a connection is closed.
+    IDLE_TIMEOUT: float = 3600.0
+    #: What becomes of a member that is too slow: "close" it with 4408, or "coalesce" its patches.
+    SLOW: Literal["close", "coalesce"] = "close"
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     #: "model": ``ask … using`` calls the provider. "assume": it answers with the step's
     #: ``assuming`` values, shown as "assumed" on pages, in the admin and in the ledger.
@@ -82,6 +105,7 @@ class Settings:
     TIMEOUT: float = 30.0
     #: Threads for synchronous effects, in each process.
     EFFECT_THREADS: int = 8
+    PANELS: PanelSettings = field(default_factory=PanelSettings)
     #: Threads that read rooms' logs, in each process.
     ROOM_THREADS: int = 4
     #: Topics that one websocket may be subscribed to.

@@ -38,7 +38,8 @@ class Refusal(Exception):
     """An access that ends without a result; ``code`` says why, ``message`` is safe to show.
 
     ``details``: for ``invalid_input`` a list of ``{"path", "code", "message"}``.
-    ``retry_after``: seconds, for ``rate_limited`` and ``busy``.
+    ``retry_after``: seconds, for ``rate_limited`` and ``busy``. ``subject``: what was not found,
+    where a dialect tells the kinds apart (``tool``, ``panel``).
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Refusal(Exception):
         *,
         details: Sequence[dict[str, Any]] | None = None,
         retry_after: float | None = None,
+        subject: str = "",
     ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.details = list(details) if details else None
         self.retry_after = retry_after
+        self.subject = subject
 
     def as_dict(self, request_id: str) -> dict[str, Any]:
         """``{"code", "message", "request_id", "details"?, "retry_after"?}``, for every door."""

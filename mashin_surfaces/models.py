@@ -3,19 +3,24 @@
 from .identity.models import ApiKey
 from .ledger.models import SurfaceAccess
 from .machines.models import Epoch, Machine, MachineRevision, Surface
+from .panels.models import Due, Panel, PanelRequest, Suspension
 from .rooms.models import Room, RoomEvent, RoomMember
 from .timers.models import ServerProcess, Timer
 
 __all__ = [
     "ApiKey",
+    "Due",
     "Epoch",
     "Machine",
     "MachineRevision",
+    "Panel",
+    "PanelRequest",
     "Room",
     "RoomEvent",
     "RoomMember",
     "ServerProcess",
     "Surface",
     "SurfaceAccess",
+    "Suspension",
     "Timer",
 ]

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from django.urls import path, register_converter
 
+from .conf import settings
 from .server.health import healthz, readyz
 from .surfaces.http import SurfaceConverter, surface
+from .surfaces.panel_api import panels
 
 app_name = "mashin_surfaces"
+
+_prefix = f"{settings.PANELS.PREFIX.strip('/')}/".lstrip("/")
 
 register_converter(SurfaceConverter, "surface")
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    # Before the panels: an operator's own path wins.
     path("<surface:route>", surface, name="surface"),
+    path(f"{_prefix}panels", panels, {"action": "panels"}, name="panels"),
+    path(f"{_prefix}panels/<str:panel>", panels, {"action": "panel"}, name="panel"),
+    *(
+        path(f"{_prefix}panels/<str:panel>/{action}", panels, {"action": action})
+        for action in ("state", "events", "suspensions", "ws")
+    ),
+    path(f"{_prefix}panels/<str:panel>/trigger/<str:detail>", panels, {"action": "trigger"}),
+    path(f"{_prefix}panels/<str:panel>/suspensions/<str:detail>", panels, {"action": "suspension"}),
 ]

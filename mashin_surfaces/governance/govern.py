@@ -182,6 +182,23 @@ def note_soon(door: Door, caller: Caller, event: str, started: int, facts: dict[
     record_soon(_access(door, caller, case, "", None, None, text))
 
 
+def access_row(
+    door: Door,
+    caller: Caller,
+    event: str,
+    request_id: str,
+    started: int,
+    given: Any,
+    result: dict[str, Any] | None,
+    refusal: Refusal | None,
+) -> Access:
+    """The row of an access that is executed elsewhere (a panel's trigger), to be committed with
+    what it did. ``started``: of ``perf_counter_ns``."""
+    return _access(
+        door, caller, _Case(new_id(), request_id, started, event), given, result, refusal, ""
+    )
+
+
 def _asked(run: Run | None) -> str:
     return dumps(run.asked).decode() if run is not None and run.asked else ""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from django.db import router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..commit import CommitFailed, writer
+from ..commit import CommitFailed, Sink, writer
 from ..conf import settings
 from ..exceptions import Code, Refusal
 from .access import Access
@@ -41,6 +43,16 @@ def record_now(access: Access) -> None:
 def record_soon(access: Access) -> None:
     """Have it written; nobody waits (a disconnect)."""
     writer(_database()).put_soon(sink, access)
+
+
+def companions(
+    alias: str, row: Callable[[], Access | None]
+) -> tuple[tuple[Sink[Any], Callable[[], Access | None]], ...]:
+    """The row for a transaction on the database ``alias``, made when the rest of it is done.
+
+    Nothing when the ledger is in another database: then ``record_soon`` has to do.
+    """
+    return ((sink, row),) if alias == _database() else ()
 
 
 def check_writer() -> None:

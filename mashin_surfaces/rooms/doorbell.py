@@ -66,8 +66,8 @@ def ring(bells: Sequence[Bell]) -> None:
 
 def _is_for_others(bell: Bell) -> bool:
     """Whether it says more than what is for members of this process."""
-    is_reset = not bell.events and not bell.notes
-    return bool(bell.last >= bell.first or is_reset or not all(n.is_local for n in bell.notes))
+    is_news = bool(bell.events) or 0 < bell.first <= bell.last or not bell.notes
+    return is_news or not all(note.is_local for note in bell.notes)
 
 
 def tell(topic: str) -> None:

@@ -43,10 +43,12 @@ class Member(Protocol):
     member that is slow; None: it gets each of them, and is cut off when it is too slow for that.
     """
 
-    spelling: Hashable
     names: Sequence[str]
     outbox: Outbox
     merge: Callable[[Sequence[Event]], Sequence[Event]] | None
+
+    @property
+    def spelling(self) -> Hashable: ...
 
     def encode(self, event: Event) -> str | None: ...
 
@@ -56,7 +58,7 @@ class Member(Protocol):
     def was_reset(self, epoch: str, offset: int) -> None:
         """The log was cleared; what comes next comes after ``offset``."""
 
-    def was_closed(self, reason: str) -> None:
+    def was_closed(self, reason: str, is_gone: bool = False) -> None:
         """There is nothing more to come: the room is gone, or can't be followed any more."""
 
 
@@ -265,7 +267,7 @@ class LiveRoom:
         self.is_stale = False
         head = (await alook([self.id])).get(self.id)
         if head is None or head.status != Room.Status.OPEN:
-            self._close("This room is closed.")
+            self._close("This room is closed.", is_gone=True)
             self.wanted = self.last
             return
         self.floor = head.floor
@@ -276,9 +278,9 @@ class LiveRoom:
             self.last = head.floor
         self.wanted = max(self.last, head.head)
 
-    def _close(self, reason: str) -> None:
+    def _close(self, reason: str, is_gone: bool = False) -> None:
         for place in tuple(self.places):
-            place.member.was_closed(reason)
+            place.member.was_closed(reason, is_gone)
 
     def compare(self, head: RoomHead | None) -> None:
         """Hold what was read a moment ago against what is known; may have the log read."""
@@ -342,6 +344,15 @@ class LiveRoom:
         self.places.add(place)
         for name in place.member.names:
             self.names.setdefault(name, set()).add(place)
+
+    def respell(self, place: Place, change: Callable[[], None]) -> None:
+        """Let ``change`` give the member another spelling."""
+        spelling = place.member.spelling
+        outbox = self.live.get(spelling, {}).pop(place, None)
+        self._drop_empty(spelling)
+        change()
+        if outbox is not None:
+            self.live.setdefault(place.member.spelling, {})[place] = outbox
 
     def detach(self, place: Place) -> None:
         """It is gone."""

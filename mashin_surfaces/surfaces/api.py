@@ -12,13 +12,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
-from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.parsers import JSONParser
-from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView
+from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 
 from ..exceptions import Code, Refusal
 from ..governance.door import Door
@@ -34,41 +28,22 @@ from .denial import headers_of
 from .describe import describe_surface
 from .event_stream import EventStream, event_text, wants_events
 from .follow import follow, last_event_id
+from .json_view import Headers, JsonView, request_id_of
 from .routes import routes
 
 WITHOUT_BODY = frozenset({"GET", "DELETE"})
-MAX_REQUEST_ID = 64
-
-Headers = list[tuple[str, str]]
 
 
-class ExactJsonRenderer(JSONRenderer):
-    """JSON as websocket clients get it: decimals keep their digits."""
-
-    def render(self, data: Any, *args: Any, **kwargs: Any) -> bytes:
-        return b"" if data is None else dumps(data)
-
-
-class SurfaceApi(APIView):
+class SurfaceApi(JsonView):
     """One access to an API surface; ``door`` comes from the URL."""
 
-    authentication_classes = ()  # governed, not DRF's: see ``_govern``
-    permission_classes = ()
-    throttle_classes = ()
-    renderer_classes = (ExactJsonRenderer, BrowsableAPIRenderer)
-    parser_classes = (JSONParser,)
-    content_negotiation_class = DefaultContentNegotiation
     door: Door
 
     async def dispatch(  # type: ignore[override]  # DRF's is synchronous; Django takes either
         self, request: HttpRequest, door: Door
     ) -> HttpResponseBase:
         self.door = door
-        self.args, self.kwargs = (), {}
-        self.headers = {}
-        self.format_kwarg = None
-        wrapped = self.initialize_request(request)
-        self.request = wrapped
+        wrapped = self._begin(request)
         if request.method == "OPTIONS":
             allow = [("Allow", ", ".join(self.allowed_methods))]
             return self._rendered(wrapped, 200, describe_surface(self.door), allow)
@@ -76,29 +51,6 @@ class SurfaceApi(APIView):
         if isinstance(answer, HttpResponseBase):
             return answer
         return self._rendered(wrapped, *self._told(answer))
-
-    def _rendered(
-        self, wrapped: Request, status: int, body: dict[str, Any], headers: Headers
-    ) -> HttpResponseBase:
-        """As JSON, or as a page for people."""
-        renderer, media_type = self.perform_content_negotiation(wrapped, force=True)
-        if isinstance(renderer, ExactJsonRenderer):
-            # Not a DRF Response: Django would render that on a thread.
-            response: HttpResponseBase = HttpResponse(
-                dumps(body), content_type="application/json", status=status
-            )
-        else:
-            wrapped.accepted_renderer, wrapped.accepted_media_type = renderer, media_type
-            response = self.finalize_response(wrapped, Response(body, status=status))
-        for name, value in headers:
-            response[name] = value
-        return response
-
-    async def get(self, request: Request) -> Response:
-        """Named so that Django sees an asynchronous view and DRF its methods."""
-        raise NotImplementedError
-
-    post = put = patch = delete = get
 
     @property
     def allowed_methods(self) -> list[str]:
@@ -126,7 +78,7 @@ class SurfaceApi(APIView):
         door = self.door
         presented = Presented.from_request(request)
         caller = Caller(anonymous(()), presented.client)
-        request_id = request.headers.get("X-Request-ID", "")[:MAX_REQUEST_ID] or None
+        request_id = request_id_of(request)
         try:
             if request.method != door.options.get("method", "POST"):
                 raise WrongMethod(f"This surface answers {self.allowed_methods[0]}.")

@@ -85,7 +85,7 @@ class Subscription:
         if text is not None:
             self.outbox.push(text)
 
-    def was_closed(self, reason: str) -> None:
+    def was_closed(self, reason: str, is_gone: bool = False) -> None:
         forget_room(self.machine, self.topic)
         self._subscriber.cut_off(reason)
 

@@ -1,0 +1,79 @@
+"""Looking for what is due: in every process, so that it is done when any of them lives.
+
+Which process does it is decided by the panel's lease (``runner.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from weakref import WeakKeyDictionary
+
+from django.db import DatabaseError
+
+from ..rooms.log import database, room_threads
+from .models import Due
+from .runner import runner_of
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at most, and at least.
+LONGEST = 1.0
+SHORTEST = 0.02
+#: Panels that are woken by one look.
+MOST_WOKEN = 500
+
+
+class PanelClock:
+    """The look-out of one event loop."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        is_failing = False
+        while True:
+            wait = LONGEST
+            try:
+                due, wait = await room_threads.run(_look)
+                is_failing = False
+                for room, key in due:
+                    runner_of(room, key).wake()
+            except DatabaseError as error:
+                if not is_failing:
+                    logger.warning("What is due for panels can't be read: %s", error)
+                is_failing = True
+            except Exception:
+                logger.exception("The clock of the panels failed and goes on.")
+            await asyncio.sleep(wait)
+
+
+def _look() -> tuple[list[tuple[int, str]], float]:
+    """The panels for which something is due, and the seconds until something else may be."""
+    now = datetime.now(UTC)
+    rows = Due.objects.using(database())
+    due = rows.filter(due_at__lte=now).order_by().values_list("panel_id", "panel__room__key")
+    later = rows.filter(due_at__gt=now).order_by("due_at").values_list("due_at", flat=True).first()
+    wait = LONGEST if later is None else (later - now).total_seconds()
+    return list(due.distinct()[:MOST_WOKEN]), max(SHORTEST, min(LONGEST, wait))
+
+
+_clocks: WeakKeyDictionary[asyncio.AbstractEventLoop, PanelClock] = WeakKeyDictionary()
+
+
+def panel_clock() -> PanelClock:
+    """The look-out of the running loop."""
+    loop = asyncio.get_running_loop()
+    found = _clocks.get(loop)
+    if found is None:
+        found = _clocks[loop] = PanelClock()
+    return found
