@@ -11,10 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from threading import Barrier, BrokenBarrierError, Lock
+from threading import Barrier, BrokenBarrierError, Lock, local
+from time import monotonic
 from typing import ParamSpec, TypeVar
 
-from django.db import close_old_connections, connections
+from django.db import connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,10 +76,26 @@ def _close_connections(together: Barrier) -> None:
         together.wait(timeout=CLOSE_TIMEOUT)
 
 
+#: Seconds of idleness after which a thread asks its connections whether they still are one.
+DOUBTED = 1.0
+_last_work = local()
+
+
 def _with_fresh_connections(work: Callable[[], T]) -> T:
-    """Connections stay open between works; one that died or got too old is replaced."""
-    close_old_connections()
+    """Connections stay open between works, whatever ``CONN_MAX_AGE`` says: there is one for each
+    thread, and no more. One that died is replaced."""
+    is_doubted = monotonic() - getattr(_last_work, "at", 0.0) > DOUBTED
+    _look_at_connections(is_doubted)
     try:
         return work()
     finally:
-        close_old_connections()
+        _look_at_connections(is_doubted=False)
+        _last_work.at = monotonic()
+
+
+def _look_at_connections(is_doubted: bool) -> None:
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            # What Django sets by CONN_MAX_AGE and CONN_HEALTH_CHECKS when it connects.
+            connection.__dict__.update(close_at=None, health_check_enabled=is_doubted)
+            connection.close_if_unusable_or_obsolete()

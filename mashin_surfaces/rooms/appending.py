@@ -19,6 +19,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from ..commit.rows import insert_rows
 from ..conf import settings
 from ..exceptions import Code, Refusal
+from .doorbell import MOST_RUNG
 from .events import Appended, Bell, Event, Mutation, NewEvent, Note
 from .models import Room, RoomEvent
 from .state import applied
@@ -26,8 +27,6 @@ from .state import applied
 COLUMNS = ("room_id", "offset", "type", "payload", "actor", "request_id", "created_at")
 #: Milliseconds that a batch waits for rooms that somebody else holds, before it goes on without.
 PATIENCE = 50
-#: Characters of payloads that a bell carries at most; listeners read the log for more.
-MOST_RUNG = 64 * 1024
 
 
 class RoomIsLocked(Exception):
@@ -182,14 +181,19 @@ def _locked(
         return _heads(connection, ordered), set()
     wait = int(settings.LEDGER.WAIT * 1000)
     try:
-        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            cursor.execute(f"SET LOCAL lock_timeout = {PATIENCE}")
-            heads = _read(cursor, ordered)
-            cursor.execute(f"SET LOCAL lock_timeout = {wait}")
-        return heads, set()
+        with connection.cursor() as cursor:  # one round trip for all of it
+            cursor.execute(
+                f"SAVEPOINT mashin_rooms; SET LOCAL lock_timeout = {PATIENCE}; {ordered}; "
+                f"SET LOCAL lock_timeout = {wait}; RELEASE SAVEPOINT mashin_rooms"
+            )
+            cursor.nextset()
+            cursor.nextset()
+            return _fetched(cursor), set()
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) != "55P03":  # lock_not_available
             raise
+    with connection.cursor() as cursor:
+        cursor.execute("ROLLBACK TO SAVEPOINT mashin_rooms; RELEASE SAVEPOINT mashin_rooms")
     heads = _heads(connection, f"{ordered} SKIP LOCKED")
     missing = ", ".join(str(room) for room in sorted(rooms - heads.keys()))
     if not missing:
@@ -206,6 +210,10 @@ def _heads(connection: BaseDatabaseWrapper, statement: str) -> dict[int, _Head]:
 
 def _read(cursor: Any, statement: str) -> dict[int, _Head]:
     cursor.execute(statement)
+    return _fetched(cursor)
+
+
+def _fetched(cursor: Any) -> dict[int, _Head]:
     return {
         id: _Head(epoch, head, status, _state(*state))
         for id, epoch, head, status, *state in cursor.fetchall()

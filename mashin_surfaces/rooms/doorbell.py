@@ -12,7 +12,7 @@ import asyncio
 import atexit
 import logging
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -31,8 +31,13 @@ logger = logging.getLogger(__name__)
 MESSAGE = "mashin.bell"
 #: The group in which every process is: news that are of no room.
 NEWS = "mashin.news"
-#: Messages that wait for the layer; the oldest go first, listeners read the log instead.
+#: Groups that wait for the layer, messages of one of them, and events that became one message;
+#: what is too much is left out: listeners read the log instead.
 MOST_WAITING = 1024
+MOST_OF_A_GROUP = 16
+MOST_JOINED = 256
+#: Characters of payloads that a bell carries at most; listeners read the log for more.
+MOST_RUNG = 64 * 1024
 #: Seconds that the layer may take for one message.
 PATIENCE = 2.0
 
@@ -59,9 +64,7 @@ def ring(bells: Sequence[Bell]) -> None:
         with suppress(RuntimeError):  # its loop is closed
             listener.loop.call_soon_threadsafe(listener.heard, bells)
     if reaches_others():
-        _ringer.put(
-            [(group_of(bell.room), encoded(bell)) for bell in bells if _is_for_others(bell)]
-        )
+        _ringer.put([(group_of(bell.room), bell) for bell in bells if _is_for_others(bell)])
 
 
 def _is_for_others(bell: Bell) -> bool:
@@ -73,7 +76,7 @@ def _is_for_others(bell: Bell) -> bool:
 def tell(topic: str) -> None:
     """Tell every other process that something changed that is of no room (``definitions``)."""
     if reaches_others():
-        _ringer.put([(NEWS, orjson.dumps({"from": ORIGIN, "news": topic}).decode())])
+        _ringer.put([(NEWS, topic)])
 
 
 def reaches_others() -> bool:
@@ -87,8 +90,10 @@ def group_of(room: int) -> str:
     return f"mashin.room.{room}"
 
 
-def encoded(bell: Bell) -> str:
-    """The text that goes through the layer."""
+def encoded(bell: Bell | str) -> str:
+    """The text that goes through the layer: of a bell, or of news."""
+    if isinstance(bell, str):
+        return orjson.dumps({"from": ORIGIN, "news": bell}).decode()
     events = [list(event) for event in bell.events]
     notes = [list(note) for note in bell.notes if not note.is_local]
     return orjson.dumps([ORIGIN, *bell[:4], events, notes]).decode()
@@ -112,24 +117,54 @@ def decoded(text: str) -> Bell | str | None:
     )
 
 
+def _joined(before: Bell, after: Bell) -> Bell | None:
+    """Two bells of a room as one, when the second goes on where the first ends."""
+    is_next = before.epoch == after.epoch and after.first == before.last + 1
+    if not (is_next and 0 < before.first <= before.last and after.first <= after.last):
+        return None
+    events: Sequence[Event] = ()
+    if before.events and after.events:
+        together = [*before.events, *after.events]
+        size = sum(len(event.payload) for event in together)
+        if len(together) <= MOST_JOINED and size <= MOST_RUNG:
+            events = together
+    notes = [*before.notes, *after.notes]
+    return Bell(before.room, before.epoch, before.first, after.last, events, notes)
+
+
 class Ringer:
-    """Sends to the layer, in order, on the loop of a hub or, without one, on a thread's own."""
+    """Sends to the layer, in order, on the loop of a hub or, without one, on a thread's own.
+
+    While the layer is slower than the commits, bells of a room become one message.
+    """
 
     def __init__(self) -> None:
         self.is_down = False
-        self._waiting: deque[tuple[str, str]] = deque(maxlen=MOST_WAITING)
+        self._waiting: OrderedDict[str, deque[Bell | str]] = OrderedDict()
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._own: asyncio.AbstractEventLoop | None = None
         self._sending: asyncio.Task[None] | None = None
 
-    def put(self, messages: Sequence[tuple[str, str]]) -> None:
-        """Have ``(group, text)`` sent; from any thread."""
-        self._waiting.extend(messages)
+    def put(self, messages: Sequence[tuple[str, Bell | str]]) -> None:
+        """Have bells, or names of news, sent to their groups; from any thread."""
         with self._lock:
+            for group, message in messages:
+                self._add(self._waiting.setdefault(group, deque(maxlen=MOST_OF_A_GROUP)), message)
+            while len(self._waiting) > MOST_WAITING:
+                self._waiting.popitem(last=False)
             loop = self._running_loop()
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._wake, loop)
+
+    @staticmethod
+    def _add(waiting: deque[Bell | str], message: Bell | str) -> None:
+        before = waiting[-1] if waiting else None
+        if isinstance(message, Bell) and isinstance(before, Bell):
+            joined = _joined(before, message)
+            if joined is not None:
+                waiting[-1] = joined
+                return
+        waiting.append(message)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         for listener in tuple(listeners):
@@ -150,23 +185,26 @@ class Ringer:
             self._sending = loop.create_task(self._send())
 
     async def _send(self) -> None:
-        while self._waiting:
-            try:
-                group, text = self._waiting.popleft()
-            except IndexError:  # another loop's task took it
-                return
-            layer = get_channel_layer()
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    await layer.group_send(group, {"type": MESSAGE, "text": text})
-            except Exception as error:
-                if not self.is_down:  # said once, not with every message
-                    logger.warning("The channel layer does not take messages: %r", error)
-                self.is_down = True
-            else:
-                if self.is_down:
-                    logger.warning("The channel layer takes messages again.")
-                self.is_down = False
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    return
+                group, messages = self._waiting.popitem(last=False)
+            for message in messages:
+                await self._send_one(group, encoded(message))
+
+    async def _send_one(self, group: str, text: str) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await get_channel_layer().group_send(group, {"type": MESSAGE, "text": text})
+        except Exception as error:
+            if not self.is_down:  # said once, not with every message
+                logger.warning("The channel layer does not take messages: %r", error)
+            self.is_down = True
+        else:
+            if self.is_down:
+                logger.warning("The channel layer takes messages again.")
+            self.is_down = False
 
     def close(self) -> None:
         """Send what waits and end the thread of its own, if there is one."""

@@ -18,7 +18,7 @@ from typing import Any
 MOST_MESSAGES = 256
 MOST_CHARACTERS = 1024 * 1024
 
-Send = Callable[[str], Awaitable[None]]
+Send = Callable[[str], Coroutine[Any, Any, None]]
 #: Hands a text to an idle socket at once; False, and nothing done, when it is not idle.
 FastLane = Callable[[str], bool]
 
@@ -45,7 +45,11 @@ class Outbox:
 
     def push(self, text: str) -> None:
         """Send without waiting."""
-        if not self._is_sending and self._fast is not None and self._fast(text):
+        if not self._is_sending:
+            if self._fast is not None and self._fast(text):
+                return
+            if not self._is_full:
+                self._begin(text)
             return
         if self._is_full:
             return
@@ -56,8 +60,6 @@ class Outbox:
             return
         waiting.append((text, None))
         self._characters += len(text)
-        if not self._is_sending:
-            self._start()
 
     async def send(self, text: str) -> None:
         """Send in turn; returns when the socket has taken it, or is gone."""
@@ -103,18 +105,29 @@ class Outbox:
         self._waiting.clear()
         self._characters = 0
 
-    def _start(self) -> None:
-        """Write what waits; without a task when the socket takes it at once."""
-        self._is_sending = True
-        writing = self._write()
+    def _begin(self, text: str) -> None:
+        """Send one text; without a task when the socket takes it at once."""
+        sending = self._send(text)
         try:
-            begun = writing.send(None)
+            begun = sending.send(None)
         except StopIteration:
             return
-        self._writer = self._loop.create_task(_continued(writing, begun))
+        except (OSError, RuntimeError):  # it went, or closes, this very moment: servers say so
+            return
+        self._is_sending = True
+        self.sending_since = self._loop.time()
+        self._writer = self._loop.create_task(self._write(_continued(sending, begun)))
 
-    async def _write(self) -> None:
+    def _start(self) -> None:
+        """Write what waits."""
+        self._is_sending = True
+        self._writer = self._loop.create_task(self._write())
+
+    async def _write(self, first: Awaitable[None] | None = None) -> None:
         try:
+            if first is not None:
+                with suppress(OSError, RuntimeError):
+                    await first
             while self._waiting:
                 text, turn = self._waiting.popleft()
                 self._characters -= len(text)
