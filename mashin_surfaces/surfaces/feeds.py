@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing, suppress
-from time import monotonic
+from contextlib import aclosing
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -26,7 +25,7 @@ from ..rooms.appending import RoomIsGone
 from ..rooms.events import NewEvent
 from ..rooms.log import aappend
 from ..rooms.topics import RESULT
-from ..timers import lease
+from ..timers.holding import Holding
 from .routes import Route
 
 logger = logging.getLogger(__name__)
@@ -34,9 +33,7 @@ logger = logging.getLogger(__name__)
 #: The kind of the lease, and in whose name the machine runs.
 LEASE = "feed"
 PRINCIPAL = "feed"
-#: Seconds that a lease lasts, between two renewals, and between two tries to get it.
-TTL = 3.0
-RENEWAL = 1.0
+#: Seconds between two tries to get the lease, and two looks whether it is still ours.
 RETRY = 0.5
 
 
@@ -50,7 +47,7 @@ class Feed:
         self._topic = topic
         self._value = value
         self._last: str | None = None
-        self._held_until = 0.0
+        self._holding = Holding(LEASE, str(room))
         self._tried = asyncio.Event()
         self._is_heard = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._take_part())
@@ -59,7 +56,7 @@ class Feed:
         """Whether the last result in the log is of now: somebody runs the machine, and not only
         from this moment on."""
         await self._tried.wait()
-        return self._last is not None or self._held_until < monotonic()
+        return self._last is not None or not self._holding.is_held
 
     def begin(self) -> None:
         """Somebody has joined the topic: what the machine answers from now on is heard."""
@@ -72,14 +69,9 @@ class Feed:
         """Run the machine while we hold the lease; else see whether somebody stopped."""
         try:
             while True:
-                began = monotonic()
-                fence: int | None = None
-                with suppress(CommitFailed):  # the database is away: later
-                    fence = await lease.claim(LEASE, str(self._room), TTL)
-                if fence is not None:
-                    self._held_until = began + TTL
+                is_ours = await self._holding.take()
                 self._tried.set()
-                if fence is not None:
+                if is_ours:
                     await self._feed_while_held()
                 await asyncio.sleep(RETRY)
         except asyncio.CancelledError:
@@ -88,23 +80,14 @@ class Feed:
             logger.exception("The feed of %r failed and is given up.", self._topic)
         finally:
             self._tried.set()
-            if self._held_until > monotonic():
-                with suppress(CommitFailed):  # then it runs out
-                    await asyncio.shield(lease.release(LEASE, str(self._room)))
+            await self._holding.give_up()
 
     async def _feed_while_held(self) -> None:
         self._last = None  # the first result is news, whatever was before
         feeding = asyncio.get_running_loop().create_task(self._feed())
         try:
-            while not feeding.done() and monotonic() < self._held_until:
-                await asyncio.wait([feeding], timeout=RENEWAL)
-                began = monotonic()
-                try:
-                    if not await lease.renew(LEASE, str(self._room), TTL):
-                        return
-                    self._held_until = began + TTL
-                except CommitFailed as error:
-                    logger.warning("The lease of a feed can't be renewed: %s", error)
+            while self._holding.is_held and not feeding.done():
+                await asyncio.wait([feeding], timeout=RETRY)
             if feeding.done():
                 feeding.result()
         finally:
@@ -138,7 +121,7 @@ class Feed:
 
     async def _publish(self, door: Door, answer: Answer) -> None:
         """What changed, or everything; a refusal is in the ledger, and is no result."""
-        if answer.result is None or monotonic() >= self._held_until:
+        if answer.result is None or not self._holding.is_held:
             return
         text = dumps(answer.result).decode()
         if text == self._last and door.options.get("push", "changes") == "changes":
