@@ -18,7 +18,9 @@ async def ainvoke(machine: str, input: dict[str, Any], *, principal: Principal) 
 
     ``principal``: in whose name (``identity.principal``); it needs ``machines:run:<machine>``.
     """
-    snapshot = await sync_to_async(registry.refresh, thread_sensitive=False)()
+    snapshot = registry.fresh()
+    if snapshot is None:
+        snapshot = await sync_to_async(registry.refresh, thread_sensitive=False)()
     compiled = snapshot.machines.get(machine)
     if compiled is None or not compiled.enabled:
         raise Refusal(Code.NOT_FOUND, f'There is no machine "{machine}".')

@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.exceptions import ImproperlyConfigured
@@ -121,7 +122,6 @@ class Command(BaseCommand):
         # The server before the application: whoever imports Twisted first chooses the loop.
         from daphne.access import AccessLogGenerator
 
-        from mashin_surfaces.composition import end_threads
         from mashin_surfaces.server.server import Server, loop_name
 
         access_log = options["access_log"]
@@ -151,6 +151,13 @@ class Command(BaseCommand):
         try:
             server.run()
         finally:
+            self._end_threads()
+
+    def _end_threads(self) -> None:
+        """What waits is written, and this process is taken out of the database."""
+        if apps.is_installed("mashin_surfaces"):
+            from mashin_surfaces.composition import end_threads
+
             end_threads()
 
     def _application(self, *, static: bool) -> Any:
