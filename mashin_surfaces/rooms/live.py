@@ -115,6 +115,7 @@ class LiveRoom:
         self.waiting = 0  # those who join and wait for the opening
         self.filling: asyncio.Task[None] | None = None
         self.is_stale = False  # another epoch was heard of: the database knows
+        self.is_doubted = False  # what should be in the log was not
 
     # -- what is heard ----------------------------------------------------------------------------
 
@@ -257,10 +258,15 @@ class LiveRoom:
     def _fill_with(self, events: list[Event]) -> None:
         events = [event for event in events if event.offset > self.last]
         if events and events[0].offset == self.last + 1:
+            self.is_doubted = False
             self.deliver(events)
             self._take_early()
-        elif self.last < self.wanted:
-            self.is_stale = True  # cleared or trimmed under us
+        elif self.last < self.wanted and not self.is_doubted:
+            self.is_doubted = self.is_stale = True  # cleared or trimmed under us
+        elif self.last < self.wanted:  # neither: the log itself is broken
+            self.is_doubted = False
+            self._close("Events are missing in the log: connect again.")
+            self.last = events[0].offset - 1 if events else self.wanted
 
     async def _look_again(self) -> None:
         """What the database says: the same, another epoch, closed, gone."""
