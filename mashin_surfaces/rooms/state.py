@@ -11,17 +11,20 @@ from .events import Mutation
 def applied(state: dict[str, Any], mutations: Iterable[Mutation]) -> dict[str, Any]:
     """The state after the mutations, in order; the one that was given stays as it was.
 
-    Raises ``ValueError`` for a pointer whose parent is not there. Deleting what is not there is
-    no error.
+    Raises ``ValueError`` for what is no mutation, and for a pointer whose parent is not there.
+    Deleting what is not there is no error.
     """
     result = dict(state)
     for mutation in mutations:
         parts = _parts(mutation["key"])
         parent = _parent(result, parts)
-        if mutation["op"] == "set":
-            _set(parent, parts[-1], mutation["value"])
-        else:
-            _delete(parent, parts[-1])
+        match mutation:
+            case {"op": "set", "value": value}:
+                _set(parent, parts[-1], value)
+            case {"op": "delete"}:
+                _delete(parent, parts[-1])
+            case _:
+                raise ValueError(f"This is no mutation: {mutation!r}.")
     return result
 
 
@@ -36,9 +39,9 @@ def _parent(state: dict[str, Any], parts: list[str]) -> Any:
     container: Any = state
     for part in parts[:-1]:
         try:
-            place: Any = int(part) if isinstance(container, list) else part
+            place: Any = _index(container, part) if isinstance(container, list) else part
             child = container[place]
-        except (KeyError, IndexError, ValueError, TypeError):
+        except (KeyError, ValueError):
             raise ValueError(f"The state has nothing at {part!r}.") from None
         if not isinstance(child, dict | list):
             raise ValueError(f"{part!r} holds a plain value: nothing can stand under it.")
@@ -59,11 +62,18 @@ def _set(parent: Any, part: str, value: Any) -> None:
 def _delete(parent: Any, part: str) -> None:
     if isinstance(parent, dict):
         parent.pop(part, None)
-    else:
-        del parent[_index(parent, part)]
+    elif _is_index(part):
+        del parent[int(part) : int(part) + 1]
+    elif part != "-":
+        raise ValueError(f"The list has no item {part!r}.")
 
 
 def _index(items: list[Any], part: str) -> int:
-    if not part.isdecimal() or int(part) >= len(items):
+    if not _is_index(part) or int(part) >= len(items):
         raise ValueError(f"The list has no item {part!r}.")
     return int(part)
+
+
+def _is_index(part: str) -> bool:
+    """Whether it is a number as JSON Pointers spell it."""
+    return part.isascii() and part.isdecimal() and (part == "0" or part[0] != "0")
