@@ -45,13 +45,11 @@ class Outbox:
 
     def push(self, text: str) -> None:
         """Send without waiting."""
-        if not self._is_sending:
-            if self._fast is not None and self._fast(text):
-                return
-            if not self._is_full:
-                self._begin(text)
-            return
         if self._is_full:
+            return
+        if not self._is_sending:
+            if self._fast is None or not self._fast(text):
+                self._begin(text)
             return
         waiting = self._waiting
         if len(waiting) >= MOST_MESSAGES or self._characters + len(text) > MOST_CHARACTERS:
@@ -99,6 +97,7 @@ class Outbox:
         self._is_full = self._is_closed = True
         if self._writer is not None:
             self._writer.cancel()
+            self._writer = None  # one that had no time to begin would hold what it was to send
         for _, turn in self._waiting:
             if turn is not None and not turn.done():
                 turn.set_result(None)
@@ -133,7 +132,7 @@ class Outbox:
                 self._characters -= len(text)
                 self.sending_since = self._loop.time()
                 if text:
-                    with suppress(OSError):
+                    with suppress(OSError, RuntimeError):  # as above: who waits must not hang
                         await self._send(text)
                 if turn is not None and not turn.done():
                     turn.set_result(None)
