@@ -18,6 +18,7 @@ from ..exceptions import Code, Refusal
 MOST_REQUEST_ID = 63
 MOST_TOPICS = 100
 MOST_TOPIC = 200
+MOST_DEPTH = 64  # objects and lists in one another, as machines take them
 #: How request ids begin that the server gave itself; no frame shows them.
 OWN = "~"
 
@@ -83,6 +84,8 @@ def decode(text: str | bytes) -> Command:
     that is missing or of the wrong type; unknown_message for another ``type``.
     """
     frame = _object(text)
+    if _is_too_deep(text, frame):
+        raise Refusal(Code.INVALID_JSON, f"A message is nested at most {MOST_DEPTH} levels deep.")
     match frame.get("type"):
         case "TRIGGER":
             return Trigger(
@@ -131,6 +134,28 @@ def _object(text: str | bytes) -> dict[str, Any]:
     return frame
 
 
+def _is_too_deep(text: str | bytes, frame: dict[str, Any]) -> bool:
+    """orjson reads deeper than it writes: what was let in here could not be told to anybody."""
+    brackets = (
+        text.count("[") + text.count("{")
+        if isinstance(text, str)
+        else text.count(b"[") + text.count(b"{")
+    )
+    if brackets <= MOST_DEPTH:
+        return False
+    level: list[Any] = [frame]
+    for _ in range(MOST_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def _broken(path: str, code: str, message: str) -> Refusal:
     detail: Detail = {"path": path, "code": code, "message": message}
     return Refusal(Code.INVALID_JSON, f"{path[1:]}: {message}", details=[detail])
@@ -138,8 +163,12 @@ def _broken(path: str, code: str, message: str) -> Refusal:
 
 def _text(frame: dict[str, Any], name: str, most: int) -> str:
     value = frame.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= most:
-        raise _broken(f"/{name}", "type", f"It is a text of 1 to {most} characters.")
+    if value is None:
+        raise _broken(
+            f"/{name}", "missing", f"It has to be there: a text of 1 to {most} characters."
+        )
+    if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
+        raise _broken(f"/{name}", "type", f"It is a printable text of 1 to {most} characters.")
     return value
 
 
@@ -152,7 +181,8 @@ def _request_id(frame: dict[str, Any]) -> str | None:
         raise _broken(
             "/requestId",
             "type",
-            f'It is a printable text of 1 to {MOST_REQUEST_ID} characters, and not of "~…".',
+            f"It is a printable text of 1 to {MOST_REQUEST_ID} characters that does not begin "
+            f'with "{OWN}".',
         )
     return str(value)
 
@@ -166,6 +196,8 @@ def _expect(frame: dict[str, Any]) -> int | None:
 
 def _topics(frame: dict[str, Any]) -> tuple[str, ...]:
     value = frame.get("topics")
+    if value is None:
+        raise _broken("/topics", "missing", "It has to be there: a list of topics.")
     if not isinstance(value, list) or len(value) > MOST_TOPICS:
         raise _broken("/topics", "type", f"It is a list of at most {MOST_TOPICS} topics.")
     for index, topic in enumerate(value):

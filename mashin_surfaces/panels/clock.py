@@ -13,8 +13,10 @@ from weakref import WeakKeyDictionary
 from django.db import DatabaseError
 
 from ..rooms.log import database, room_threads
+from ..timers.clock import clock
 from .models import Due
 from .runner import runner_of
+from .store import forget_requests
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +25,10 @@ LONGEST = 1.0
 SHORTEST = 0.02
 #: Panels that are woken by one look.
 MOST_WOKEN = 500
+#: Seconds between two times that old requests are taken away.
+FORGET_EVERY = 300.0
+
+clock.every("panels", FORGET_EVERY, forget_requests)
 
 
 class PanelClock:

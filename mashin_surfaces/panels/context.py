@@ -13,7 +13,8 @@ from typing import Any
 
 from ..exceptions import Code, Refusal
 from ..identity.principal import Principal
-from ..machines.schemas import json_ready
+from ..machines.json_values import undecimal
+from ..machines.schemas import dumps, json_ready
 from ..rooms.events import Mutation
 
 #: What one run may do.
@@ -82,19 +83,38 @@ class RecordedState(MutableMapping[str, Any]):
         return len(self._now)
 
     def mutations(self) -> list[Mutation]:
-        """The changes, one for each key, in the order in which they were begun."""
+        """The changes, one for each key, in the order in which they were begun.
+
+        Raises ``Refusal`` (permission_denied) for what was changed in place and may not be.
+        """
         found: list[Mutation] = []
         for key in self._touched:
             if key not in self._now:
                 if key in self._before:
-                    found.append({"op": "delete", "key": key})
+                    found.append({"op": "delete", "key": _spelled(key)})
             else:
-                value = json_ready(self._now[key])
-                if key not in self._before or self._before[key] != value:
-                    found.append({"op": "set", "key": key, "value": value})
+                value = _plain(self._now[key])
+                if key not in self._before or not _is_same(self._before[key], value):
+                    self._may(f"state:write:{key}")
+                    found.append({"op": "set", "key": _spelled(key), "value": value})
         if len(found) > MOST_MUTATIONS:
             raise Refusal(Code.TOO_LARGE, f"A run changes at most {MOST_MUTATIONS} keys.")
         return found
+
+
+def _plain(value: Any) -> Any:
+    """As JSON columns keep it and clients read it; ``NotJsonError`` for what is no JSON."""
+    return undecimal(json_ready(value))
+
+
+def _spelled(key: str) -> str:
+    """A top-level key in a mutation, where what begins with a slash is a JSON Pointer."""
+    return "/" + key.replace("~", "~0").replace("/", "~1") if key.startswith("/") else key
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two values are one JSON: for Python ``1 == True == 1.0``."""
+    return bool(one == other) and dumps(one) == dumps(other)
 
 
 class Context:
@@ -138,17 +158,17 @@ class Context:
         if len(self.events) >= MOST_EVENTS:
             raise Refusal(Code.TOO_LARGE, f"A run emits at most {MOST_EVENTS} events.")
         at = time.time_ns() // 1_000_000
-        self.events.append({"name": str(name), "payload": json_ready(payload), "timestamp": at})
+        self.events.append({"name": str(name), "payload": _plain(payload), "timestamp": at})
 
     def view(self, view_id: str, command: str, params: dict[str, Any] | None = None) -> None:
         """A command for the sender's view; it comes with the result."""
         self._may(f"view:update:{view_id}")
-        made = {"viewId": str(view_id), "command": str(command), "params": json_ready(params or {})}
+        made = {"viewId": str(view_id), "command": str(command), "params": _plain(params or {})}
         self.view_commands.append(made)
 
     def progress(self, status: str, data: Any = None) -> None:
         """Tell the sender at once how far it is; not kept anywhere."""
-        self._tell(str(status), json_ready(data))
+        self._tell(str(status), _plain(data))
 
     async def suspend(
         self,
@@ -177,7 +197,7 @@ class Context:
             if "error" in answer:
                 raise SuspensionFailed(answer["error"])
             return copy.deepcopy(answer.get("value"))
-        call = json_ready(list(args))
+        call = _plain(list(args))
         raise Suspended(str(extension), str(method), call, min(timeout, LONGEST_SUSPENSION))
 
     def claim(self, resource: str, ttl_ms: int | None = None) -> None:

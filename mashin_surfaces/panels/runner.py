@@ -46,7 +46,7 @@ from .doors import Verb, panel_door
 from .due import MOST_DEPTH, fired, next_time, rows
 from .execution import Execution, execute, failed
 from .models import Due, PanelRequest, Suspension
-from .store import LoadedPanel, load, status_of
+from .store import LoadedPanel, load, remembered_since, status_of
 
 logger = logging.getLogger(__name__)
 
@@ -223,6 +223,24 @@ class Runner:
                     self._jobs.appendleft(job)
                 self._came.set()
                 return
+            except Exception:
+                await self._give_up(job)
+
+    async def _give_up(self, job: Job) -> None:
+        """A job that fails where nothing should: recorded and answered, and not tried again."""
+        logger.exception("A trigger of the panel %r can't be carried out", self.key)
+        refusal = Refusal(Code.EXECUTION_FAILED, f'The tool "{job.tool}" could not be run.')
+        answer = await note(
+            panel_door(job.verb, self.key),
+            job.caller,
+            event=job.verb,
+            refusal=refusal,
+            raw=dumps({"tool": job.tool}),
+            request_id=job.request_id or None,
+        )
+        job.settle(Outcome(refusal=answer.refusal, access_id=answer.request_id))
+        if job.due is not None:
+            await room_threads.run(_drop_due, job.due)
 
     # -- one job --------------------------------------------------------------------------------
 
@@ -235,10 +253,11 @@ class Runner:
                 return
         door = panel_door(job.verb, panel.key, panel.machine)
         try:
-            asked = (job.caller.principal.name, job.request_id)
-            if job.request_id and suspension is None and asked in panel.requests:
-                await self._tell_again(job)
-                return
+            if job.request_id and suspension is None:
+                stored = await self._stored(panel, job)
+                if stored is not None:
+                    await self._tell_again(job, stored)
+                    return
             if job.expect is not None and job.expect != panel.head:
                 raise Refusal(
                     Code.CONFLICT,
@@ -418,10 +437,15 @@ class Runner:
 
         return row
 
-    async def _tell_again(self, job: Job) -> None:
-        """The same request once more: the stored result, without a run."""
+    async def _stored(self, panel: LoadedPanel, job: Job) -> str | None:
+        """The result of the same request, as JSON text; None when it is not remembered."""
         name = job.caller.principal.name
-        text = await room_threads.run(_stored, self.room, name, job.request_id)
+        if (name, job.request_id) not in panel.requests and panel.has_all_requests:
+            return None
+        return await room_threads.run(_stored, self.room, name, job.request_id)
+
+    async def _tell_again(self, job: Job, text: str) -> None:
+        """The same request once more: the stored result, without a run."""
         answer = await note(
             panel_door("trigger", self.key),
             job.caller,
@@ -521,6 +545,10 @@ def _remember(alias: str, room: int, job: Job, result: str, now: datetime) -> No
     if job.suspension:
         requests.filter(panel=room, principal=name, request_id=job.request_id).update(result=result)
         return
+    same = requests.filter(panel=room, principal=name, request_id=job.request_id)
+    same.filter(created_at__lte=remembered_since()).delete()
+    if same.exists():
+        raise Refusal(Code.CONFLICT, "Another process has done this.")
     requests.create(
         panel_id=room,
         principal=name,
@@ -602,12 +630,11 @@ def _close_suspension(alias: str, suspension: Suspension) -> None:
         raise Refusal(Code.CONFLICT, "It was answered this very moment.")
 
 
-def _stored(room: int, principal: str, request_id: str) -> str:
-    return (
-        PanelRequest.objects.using(database())
-        .values_list("result", flat=True)
-        .get(panel=room, principal=principal, request_id=request_id)
+def _stored(room: int, principal: str, request_id: str) -> str | None:
+    same = PanelRequest.objects.using(database()).filter(
+        panel=room, principal=principal, request_id=request_id, created_at__gt=remembered_since()
     )
+    return same.values_list("result", flat=True).first()
 
 
 def _drop_due(due: int | None) -> None:

@@ -26,7 +26,7 @@ from .models import Due, Panel, PanelRequest, Suspension
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 #: Seconds during which a ``requestId`` is not carried out twice.
 REMEMBERED = 600.0
-#: Requests that are remembered of one panel at most.
+#: Requests of one panel that are loaded with it at most; others are looked up.
 MOST_REMEMBERED = 10_000
 
 
@@ -44,6 +44,11 @@ class LoadedPanel:
     capabilities: tuple[str, ...] | None
     requests: set[tuple[str, str]]
     open_suspensions: int
+
+    @property
+    def has_all_requests(self) -> bool:
+        """Whether ``requests`` are all that are remembered."""
+        return len(self.requests) < MOST_REMEMBERED
 
     def capabilities_of(self, tool: PanelTool) -> tuple[str, ...] | None:
         """The tool's own, else the panel's; None when nothing is said."""
@@ -142,8 +147,9 @@ def load(room: int) -> LoadedPanel | None:
     panel = Panel.objects.using(database()).select_related("room").filter(pk=room).first()
     if panel is None or panel.room.status != Room.Status.OPEN:
         return None
-    since = datetime.now(UTC) - timedelta(seconds=REMEMBERED)
-    remembered = PanelRequest.objects.using(database()).filter(panel=panel, created_at__gt=since)
+    remembered = PanelRequest.objects.using(database()).filter(
+        panel=panel, created_at__gt=remembered_since()
+    )
     capabilities = panel.capabilities
     return LoadedPanel(
         room=room,
@@ -220,10 +226,15 @@ def delete(key: str) -> None:
         transaction.on_commit(lambda: doorbell.ring([bell]), using=database())
 
 
+def remembered_since() -> datetime:
+    """When the oldest request was made that is still remembered."""
+    return datetime.now(UTC) - timedelta(seconds=REMEMBERED)
+
+
 def forget_requests() -> int:
     """Take away the requests that are not remembered any more; how many."""
-    since = datetime.now(UTC) - timedelta(seconds=REMEMBERED)
-    return PanelRequest.objects.using(database()).filter(created_at__lt=since).delete()[0]
+    old = PanelRequest.objects.using(database()).filter(created_at__lt=remembered_since())
+    return old.delete()[0]
 
 
 def _time(at: datetime) -> str:

@@ -28,6 +28,7 @@ from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
 from ..identity.principal import anonymous
 from ..ledger.chain import new_id
+from ..machines.json_values import MAX_DEPTH, is_too_deep
 from ..machines.schemas import dumps
 from ..panels import store, suspensions
 from ..panels.doors import panel_door
@@ -256,6 +257,7 @@ class PanelConnection(Connection):
                 raise Refusal(Code.BUSY, "Too many messages wait here.", retry_after=1)
             self._check_size(frame, is_busy)
             command = dialect.decode(frame)
+            _check_depth(frame, command)
             if isinstance(command, dialect.Trigger):
                 request_id = command.request_id
                 self._trigger(command)
@@ -403,6 +405,14 @@ def _facts(room: int) -> Facts:
 
 def _offset(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
+
+
+def _check_depth(frame: Frame, command: dialect.Command) -> None:
+    """Refuse what no state, log or answer could hold (invalid_json)."""
+    if len(frame) > 2 * MAX_DEPTH:
+        value = getattr(command, "args", None) or getattr(command, "value", None)
+        if is_too_deep(value):
+            raise Refusal(Code.INVALID_JSON, f"The JSON is nested deeper than {MAX_DEPTH} levels.")
 
 
 def _merged(events: Sequence[Event]) -> Sequence[Event]:
