@@ -1,7 +1,8 @@
-"""``python -m tests``: the fast tests on all cores, the slow ones one by one, those that
-need a database once more on PostgreSQL, and the sum.
+"""``python -m tests``: the fast tests on all cores, the slow ones on all cores file by file, those
+that stop, flood or measure one by one, those that need a database once more on PostgreSQL, and the
+sum.
 
-Arguments go to pytest, both times.
+Arguments go to pytest, each time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SLOW = "slow or browser or chaos"
 PARTS = {
     "fast": ["-m", f"not ({SLOW})", "-n", "auto", "--dist", "worksteal"],
-    "slow": ["-m", SLOW],
+    # A file's tests share servers that take seconds to start.
+    "slow": ["-m", "(slow or browser) and not chaos", "-n", "auto", "--dist", "loadfile"],
+    "chaos": ["-m", "chaos"],
 }
 #: What talks to the database is played once more against a real PostgreSQL.
 ON_POSTGRES = [
