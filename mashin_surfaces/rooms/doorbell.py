@@ -139,11 +139,16 @@ class Ringer:
     """
 
     def __init__(self) -> None:
-        self.is_down = False
+        #: The group whose message was refused, when the last one was.
+        self.refused: str | None = None
         self._waiting: OrderedDict[str, deque[Bell | str]] = OrderedDict()
         self._lock = threading.Lock()
         self._own: asyncio.AbstractEventLoop | None = None
         self._sending: asyncio.Task[None] | None = None
+
+    @property
+    def is_sending(self) -> bool:
+        return bool(self._waiting) or not (self._sending is None or self._sending.done())
 
     def put(self, messages: Sequence[tuple[str, Bell | str]]) -> None:
         """Have bells, or names of news, sent to their groups; from any thread."""
@@ -198,13 +203,19 @@ class Ringer:
             async with asyncio.timeout(PATIENCE):
                 await get_channel_layer().group_send(group, {"type": MESSAGE, "text": text})
         except Exception as error:
-            if not self.is_down:  # said once, not with every message
+            if self.refused is None:  # said once, not with every message
                 logger.warning("The channel layer does not take messages: %r", error)
-            self.is_down = True
+            self.refused = group
         else:
-            if self.is_down:
+            if self.refused is not None:
                 logger.warning("The channel layer takes messages again.")
-            self.is_down = False
+            self.refused = None
+
+    def try_again(self) -> None:
+        """Send a bell of no room to the group whose message was refused, if there is one."""
+        refused = self.refused
+        if refused is not None:
+            self.put([(refused, Bell(0, "", 0, 0))])
 
     def close(self) -> None:
         """Send what waits and end the thread of its own, if there is one."""
@@ -237,9 +248,19 @@ def _run(loop: asyncio.AbstractEventLoop, started: threading.Event) -> None:
 _ringer = Ringer()
 
 
+def is_ringing() -> bool:
+    """Whether messages wait for the layer, or one is being sent."""
+    return _ringer.is_sending
+
+
 def is_down() -> bool:
     """Whether the layer refused the last message."""
-    return _ringer.is_down
+    return _ringer.refused is not None
+
+
+def try_again() -> None:
+    """Find out whether the layer still refuses messages, when nobody has any to send."""
+    _ringer.try_again()
 
 
 def close() -> None:
