@@ -160,6 +160,8 @@ LOGGING = {
     "loggers": {
         **{name: {"handlers": [], "propagate": True} for name in ("django", "django.server")},
         "daphne": {"level": "WARNING"},  # `serve` says itself where it listens
+        # A traceback for every second without Redis; our hub says it once, and when it is over.
+        "channels_redis.pubsub": {"level": "CRITICAL"},
     },
 }
 
