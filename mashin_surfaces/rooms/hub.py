@@ -254,6 +254,7 @@ class Hub:
         except Exception as error:
             return f"The channel layer does not take messages; rooms are polled: {error!r}"
         if doorbell.is_down():
+            doorbell.try_again()
             return "The channel layer refuses messages; rooms are polled."
         return None
 
