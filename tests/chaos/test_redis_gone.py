@@ -45,9 +45,7 @@ def two_servers(folder: Path, database_url: str | None, redis: Valkey) -> Iterat
     (folder / "b").mkdir()
     url = database_url or f"sqlite:///{folder / 'db.sqlite3'}"
     one, two = (
-        LiveProject(
-            folder / name, env=environment, machines=[WIRE / "machines"], database_url=url
-        )
+        LiveProject(folder / name, env=environment, machines=[WIRE / "machines"], database_url=url)
         for name in ("a", "b")
     )
     with one:
@@ -155,8 +153,10 @@ async def warned(pair: Pair, wanted: bool) -> None:
     """Once both servers warn of the rooms, or neither does."""
     async with asyncio.timeout(DEADLINE):
         for project in pair:
-            while ("rooms" in await warnings(project)) is not wanted:
-                await asyncio.sleep(0.05)
+            while True:
+                if ("rooms" in await warnings(project)) is wanted:
+                    break
+                await asyncio.sleep(0.1)
 
 
 async def pushed_by_the_layer(writer: Writer, followers: Sequence[Follower], value: float) -> None:
@@ -207,3 +207,37 @@ async def test_without_redis_all_arrives_and_with_it_again_at_once(
             await follower.has_up_to(9)
     for project in pair:
         is_calm(project, 6)
+
+
+async def test_who_never_stops_publishing_is_heard_through_two_outages(
+    pair: Pair, redis: Valkey
+) -> None:
+    one, two = pair
+    enough = asyncio.Event()
+
+    async def go_on(writer: Writer) -> int:
+        while not enough.is_set():
+            await writer.must_publish(writer.asked + 1)
+        return writer.asked
+
+    async with following(one, two) as followers, writing(one) as writer:
+        publishing = asyncio.create_task(go_on(writer))
+
+        async def published(more: int) -> None:
+            wanted = writer.asked + more
+            await until(lambda: writer.asked >= wanted or publishing.done(), "more is published")
+
+        for _ in range(2):
+            await published(50)
+            await asyncio.to_thread(redis.stop)
+            await warned(pair, True)
+            await published(50)
+            await asyncio.to_thread(redis.start)
+            await warned(pair, False)
+        await published(50)
+        enough.set()
+        last = await publishing
+        for follower in followers:
+            await follower.has_up_to(last)
+    for project in pair:
+        is_calm(project, 12)
