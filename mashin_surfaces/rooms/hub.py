@@ -95,6 +95,8 @@ class Hub:
         """
         self.start()
         room = await self._opened(id)
+        if since is not None and not room.can_resume(since):
+            await self._catch_up(room)
         joined = room.beginning(since, epoch, back)
         place = Place(room, member, joined.offset)
         room.enter(place)
@@ -141,6 +143,18 @@ class Hub:
             room.waiting -= 1
         return room
 
+    async def _catch_up(self, room: LiveRoom) -> None:
+        """Who comes from another process may know of more than was heard here, or ask for what
+        was trimmed since the last poll."""
+        room.waiting += 1  # it must not go meanwhile
+        try:
+            await room.catch_up()
+        except BaseException:
+            room.waiting -= 1
+            self._drop_if_empty(room)
+            raise
+        room.waiting -= 1
+
     # -- the layer --------------------------------------------------------------------------------
 
     def heard(self, bells: Sequence[Bell]) -> None:
@@ -163,6 +177,7 @@ class Hub:
                     await layer.group_add(doorbell.NEWS, channel)
                 self._channel = channel
                 self._unheard.update(self._rooms)
+                await self._follow_unheard()
                 while self._channel == channel:
                     self._heard_message(await layer.receive(channel))
             except Exception as error:
@@ -197,6 +212,13 @@ class Hub:
         except Exception as error:
             self._unheard.add(id)
             self.say(f"The channel layer does not let us join: {error!r}")
+
+    async def _follow_unheard(self) -> None:
+        """Join the groups of rooms that could not be joined before; as long as that goes."""
+        for id in tuple(self._unheard):
+            await self.follow(id)
+            if id in self._unheard:
+                return
 
     async def _forget(self, id: int) -> None:
         with suppress(Exception):  # it is only politeness
@@ -239,8 +261,7 @@ class Hub:
 
     async def _try_layer(self) -> str | None:
         """Send a message to ourselves; without its echo by the next time, listen anew."""
-        for id in tuple(self._unheard):
-            await self.follow(id)
+        await self._follow_unheard()
         if self._channel is None:
             return "The channel layer can't be heard; rooms are polled."
         if not self._has_echoed:

@@ -116,6 +116,7 @@ class LiveRoom:
         self.filling: asyncio.Task[None] | None = None
         self.is_stale = False  # another epoch was heard of: the database knows
         self.is_doubted = False  # what should be in the log was not
+        self.epochs: set[str] = set()  # those that were heard of during the opening
 
     # -- what is heard ----------------------------------------------------------------------------
 
@@ -131,6 +132,7 @@ class LiveRoom:
         if not bell.first:  # it stands in no log
             self.tell(bell.events)
         elif self.opening is not None:
+            self.epochs.add(bell.epoch)
             self._keep(bell)
         elif bell.epoch != self.epoch:
             self.is_stale = True
@@ -158,9 +160,10 @@ class LiveRoom:
         self.epoch, self.floor, self.last = head.epoch, head.floor, head.head
         self.wanted = max(self.wanted, self.last)
         self.opening = None
+        self.is_stale = bool(self.epochs - {self.epoch})  # it was cleared behind our look
         self._take_early()
-        if self.last < self.wanted:
-            self.fill(HOLE_PATIENCE)
+        if self.is_stale or self.last < self.wanted:
+            self.fill(0.0 if self.is_stale else HOLE_PATIENCE)
 
     def _take_early(self) -> None:
         """Those that came too early, and whose turn it is now."""
@@ -327,7 +330,19 @@ class LiveRoom:
             place.position = behind
             self.replay(place)
 
+    async def catch_up(self) -> None:
+        """Look at the database now, and tell what was not heard of; a poll for who can't wait."""
+        self.compare((await alook([self.id])).get(self.id))
+        while self.filling is not None:
+            await asyncio.wait([self.filling])
+
     # -- members ----------------------------------------------------------------------------------
+
+    def can_resume(self, since: int) -> bool:
+        """Whether it is certain, without a look at the database, that nothing behind ``since``
+        is missing: it was told here a moment ago, and is at hand."""
+        is_at_hand = bool(self.recent) and self.recent[0].offset <= since + 1
+        return since == self.last or (since < self.last and is_at_hand)
 
     def beginning(self, since: int | None, epoch: str | None, back: int) -> Joined:
         """Where a member begins that asks for what came after ``since``, if it does."""
@@ -390,7 +405,10 @@ class LiveRoom:
                     events = await aread(self.id, place.position, limit)
                     limit = _next_limit(events)
                 if not events or events[0].offset != place.position + 1:
-                    member.was_closed("Events were trimmed while they were sent: connect again.")
+                    if not await self._is_cleared():  # else it is told with all others
+                        member.was_closed(
+                            "Events were trimmed while they were sent: connect again."
+                        )
                     return
                 events = [event for event in events if event.offset <= self.last]
                 for event in events if member.merge is None else member.merge(events):
@@ -405,6 +423,15 @@ class LiveRoom:
         except DatabaseError as error:
             self.hub.say(f"The log can't be read: {error}")
             member.was_closed("The log can't be read now: connect again.")
+
+    async def _is_cleared(self) -> bool:
+        """Whether there is another epoch, of which nobody was told yet; then all are, soon."""
+        head = (await alook([self.id])).get(self.id)
+        if head is not None and head.epoch == self.epoch:
+            return False
+        self.is_stale = True
+        self.fill(0.0)
+        return True
 
     def _at_hand(self, position: int) -> list[Event] | None:
         """What follows a position, without a query; None when it is too long ago."""

@@ -75,7 +75,9 @@ def texts(prefix: str, number: int) -> list[str]:
 async def in_turn(waiting: Callable[[], object]) -> None:
     """Let everything run that can, until it holds."""
     async with asyncio.timeout(DEADLINE):
-        while not waiting():
+        while True:
+            if waiting():
+                return
             await asyncio.sleep(0)
 
 
@@ -245,14 +247,19 @@ async def test_a_slow_socket_slows_nobody() -> None:
 
 
 async def test_since_when_a_socket_takes_nothing_can_be_seen() -> None:
-    socket = Socket()
-    assert socket.outbox.sending_since is None
+    socket, seen = Socket(), []
+    seen.append(socket.outbox.sending_since)
     socket.close()
+    before = asyncio.get_running_loop().time()
     socket.outbox.push("one")
-    assert socket.outbox.sending_since is not None
+    seen.append(socket.outbox.sending_since)
     socket.open()
     await in_turn(lambda: socket.outbox.is_idle)
-    assert socket.outbox.sending_since is None
+    seen.append(socket.outbox.sending_since)
+    first, while_closed, last = seen
+    assert (first, last) == (None, None)
+    assert while_closed is not None
+    assert while_closed >= before
 
 
 # -- the end --------------------------------------------------------------------------------------
