@@ -10,6 +10,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from types import TracebackType
 from typing import Any, Self
@@ -26,14 +27,22 @@ ROOMS = "mashin_surfaces_room"
 EVENTS = "mashin_surfaces_roomevent"
 
 
+def environment(database_url: str, redis_url: str = "") -> dict[str, str]:
+    """The variables of a process on a database and, with a URL, a channel layer."""
+    return {
+        **os.environ,
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+    }
+
+
 class SharedDatabase:
     """The database at a URL; it gets its tables."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        without_redis = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
-        settings = {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "tests.settings"}
-        self.env = without_redis | settings
+        self.env = environment(url)
         migrate = [sys.executable, "manage.py", "migrate", "--no-input", "-v", "0"]
         subprocess.run(migrate, cwd=ROOT, env=self.env, check=True, timeout=PATIENCE)
 
@@ -59,10 +68,11 @@ class SharedDatabase:
 
 
 class Appender:
-    """A ``tests.rooms.appender``; as a context manager it is ready, and gone afterwards."""
+    """A ``tests.rooms.appender`` with these variables; as a context manager it is ready, and gone
+    afterwards."""
 
-    def __init__(self, database: SharedDatabase) -> None:
-        self._database = database
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
         self._done: dict[str, asyncio.Future[str]] = {}
 
     async def __aenter__(self) -> Self:
@@ -71,7 +81,7 @@ class Appender:
             "-m",
             "tests.rooms.appender",
             cwd=ROOT,
-            env=self._database.env,
+            env=self._env,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

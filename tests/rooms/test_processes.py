@@ -58,7 +58,7 @@ async def test_eight_processes_append_without_a_gap_a_loss_or_a_disorder(
     rooms = [database.new_room() for _ in range(3)]
     async with AsyncExitStack() as stack:
         appenders = await asyncio.gather(
-            *(stack.enter_async_context(Appender(database)) for _ in range(PROCESSES))
+            *(stack.enter_async_context(Appender(database.env)) for _ in range(PROCESSES))
         )
         every = [
             appender.begin("many", f"p{number}", APPENDS, *rooms)
@@ -92,7 +92,7 @@ async def test_a_room_that_is_held_holds_up_appends_to_itself_and_nothing_else(
     on_postgresql: SharedDatabase,
 ) -> None:
     held, free = on_postgresql.new_room(), on_postgresql.new_room()
-    async with Appender(on_postgresql) as appender:
+    async with Appender(on_postgresql.env) as appender:
         with closing(on_postgresql.connect()) as holder, holder.transaction():
             holder.execute(f"SELECT 1 FROM {ROOMS} WHERE id = {held} FOR UPDATE")
             waiting = [appender.begin("append", f"held{number}", held) for number in range(3)]

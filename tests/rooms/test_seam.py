@@ -1,0 +1,99 @@
+"""Members that come and go while another process publishes at full speed: where what is read from
+the log ends and what is heard begins, nothing is lost and nothing comes twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+
+from mashin_surfaces.rooms import hub as hub_module
+from mashin_surfaces.rooms import log
+from mashin_surfaces.rooms.hub import Hub
+from tests.rooms.databases import Appender, environment, outcome
+from tests.rooms.followers import Follower, new_room
+from tests.servers import valkey
+from tests.timers.workers import database_url
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+APPENDS = 4_000
+#: Members at most that are there at once.
+MOST = 12
+
+
+@pytest.fixture
+async def elsewhere(
+    own_hub: Hub, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Appender]:
+    """Another process on this database, which this one hears over Valkey, and no poll helps."""
+    monkeypatch.setattr(hub_module, "POLL", 3600.0)
+    with valkey() as server:
+        settings.CHANNEL_LAYERS = {
+            "default": {
+                "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+                "CONFIG": {"hosts": [server.url]},
+            }
+        }
+        await own_hub.close()
+        own_hub.start()
+        async with Appender(environment(database_url(), server.url)) as appender:
+            yield appender
+        await own_hub.close()
+        await get_channel_layer().flush()
+
+
+async def join_somewhere(hub: Hub, room: int, choice: random.Random) -> Follower:
+    """A member that begins now, a few events back, at the start, or where another one is."""
+    member = Follower()
+    since = choice.choice([None, None, 0, (await log.alook([room]))[room].head])
+    await member.join(hub, room, since=since, back=choice.choice([0, 5]))
+    return member
+
+
+async def test_who_comes_while_another_process_publishes_misses_nothing(
+    own_hub: Hub, elsewhere: Appender
+) -> None:
+    rooms, choice = [await new_room() for _ in range(2)], random.Random(3)
+    done = elsewhere.begin("many", "writer", APPENDS, *rooms)
+    here: dict[int, list[Follower]] = {room: [] for room in rooms}
+    came = opened = 0
+    while not done.done():
+        room = choice.choice(rooms)
+        opened += not here[room]
+        here[room].append(await join_somewhere(own_hub, room, choice))
+        came += 1
+        await asyncio.sleep(choice.choice([0, 0.001, 0.005]))
+        if len(here[room]) == MOST:  # all go: who comes next opens the room anew
+            for member in here[room]:
+                member.leave(own_hub)
+                assert is_gapless(member)
+            here[room] = []
+    assert await outcome(done) == "done"
+    assert came > 50
+    assert opened > 4
+    for room in rooms:
+        here[room].append(await join_somewhere(own_hub, room, choice))
+        stored = {event.offset: event.payload for event in await read_all(room)}
+        for member in here[room]:
+            assert member.joined is not None
+            await member.has(range(member.joined.offset + 1, len(stored) + 1))
+            assert member.told == [(each, stored[each]) for each in member.offsets]
+            assert member.closed == []
+
+
+def is_gapless(member: Follower) -> bool:
+    assert member.joined is not None
+    first = member.joined.offset + 1
+    return member.offsets == list(range(first, first + len(member.told)))
+
+
+async def read_all(room: int) -> list[Any]:
+    found: list[Any] = []
+    while part := await log.aread(room, len(found)):
+        found += part
+    return found
