@@ -13,9 +13,9 @@ from typing import Any
 
 from ..exceptions import Code, Refusal
 from ..identity.principal import Principal
-from ..machines.json_values import undecimal
-from ..machines.schemas import dumps, json_ready
+from ..machines.schemas import dumps
 from ..rooms.events import Mutation
+from .storable import storable
 
 #: What one run may do.
 MOST_MUTATIONS = 1_000
@@ -93,18 +93,14 @@ class RecordedState(MutableMapping[str, Any]):
                 if key in self._before:
                     found.append({"op": "delete", "key": _spelled(key)})
             else:
-                value = _plain(self._now[key])
+                value = storable(self._now[key])
                 if key not in self._before or not _is_same(self._before[key], value):
                     self._may(f"state:write:{key}")
+                    storable(key)
                     found.append({"op": "set", "key": _spelled(key), "value": value})
         if len(found) > MOST_MUTATIONS:
             raise Refusal(Code.TOO_LARGE, f"A run changes at most {MOST_MUTATIONS} keys.")
         return found
-
-
-def _plain(value: Any) -> Any:
-    """As JSON columns keep it and clients read it; ``NotJsonError`` for what is no JSON."""
-    return undecimal(json_ready(value))
 
 
 def _spelled(key: str) -> str:
@@ -158,17 +154,17 @@ class Context:
         if len(self.events) >= MOST_EVENTS:
             raise Refusal(Code.TOO_LARGE, f"A run emits at most {MOST_EVENTS} events.")
         at = time.time_ns() // 1_000_000
-        self.events.append({"name": str(name), "payload": _plain(payload), "timestamp": at})
+        self.events.append({"name": str(name), "payload": storable(payload), "timestamp": at})
 
     def view(self, view_id: str, command: str, params: dict[str, Any] | None = None) -> None:
         """A command for the sender's view; it comes with the result."""
         self._may(f"view:update:{view_id}")
-        made = {"viewId": str(view_id), "command": str(command), "params": _plain(params or {})}
+        made = {"viewId": str(view_id), "command": str(command), "params": storable(params or {})}
         self.view_commands.append(made)
 
     def progress(self, status: str, data: Any = None) -> None:
         """Tell the sender at once how far it is; not kept anywhere."""
-        self._tell(str(status), _plain(data))
+        self._tell(str(status), storable(data))
 
     async def suspend(
         self,
@@ -197,7 +193,8 @@ class Context:
             if "error" in answer:
                 raise SuspensionFailed(answer["error"])
             return copy.deepcopy(answer.get("value"))
-        call = _plain(list(args))
+        call = storable(list(args))
+        storable(self.args)  # they are kept, too
         raise Suspended(str(extension), str(method), call, min(timeout, LONGEST_SUSPENSION))
 
     def claim(self, resource: str, ttl_ms: int | None = None) -> None:

@@ -22,6 +22,7 @@ from ..rooms.models import Room, RoomEvent
 from .definition import Cron, Interval, PanelTool, ToolDefinition, judged, of_machine
 from .due import next_time
 from .models import Due, Panel, PanelRequest, Suspension
+from .storable import has_nul
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 #: Seconds during which a ``requestId`` is not carried out twice.
@@ -78,6 +79,16 @@ def create(new: NewPanel, created_by: str = "") -> Panel:
         raise _invalid("id", "An id is up to 128 letters, digits and . _ : - characters.")
     if machine and machine not in registry.refresh().machines:
         raise _invalid("machine", f'There is no machine "{machine}".')
+    for name, given in (
+        ("kind", new.kind),
+        ("title", new.title),
+        ("tools", list(new.tools)),
+        ("initialState", new.state),
+        ("capabilities", list(capabilities or ())),
+        ("metadata", new.metadata),
+    ):
+        if has_nul(given):
+            raise _invalid(name, "Text with NUL characters can't be kept.")
     definitions = judged(new.tools, capabilities)
     if machine:
         judged(of_machine(registry.snapshot.machines[machine].definition.tools), capabilities)

@@ -10,15 +10,18 @@ from django.db import transaction
 from ..exceptions import Code, Refusal
 from ..rooms.log import database
 from .models import Due, Suspension
+from .storable import has_nul
 
 
 def answer(room: int, id: str, by: str, value: Any = None, error: str | None = None) -> None:
     """Give what a tool waits for, or an error that it gets instead; durable when it returns.
 
     The tool runs again as soon as somebody has the panel: wake its runner. Raises ``Refusal``:
-    not_found, conflict (it was answered, cancelled, or has expired).
+    not_found, conflict (it was answered, cancelled, or has expired), invalid_input.
     """
     given = {"value": value} if error is None else {"error": error}
+    if has_nul(given):
+        raise Refusal(Code.INVALID_INPUT, "Text with NUL characters can't be kept.")
     _close(room, id, by, Suspension.Status.ANSWERED, given)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import ClientConnection, connect
 
 from tests.live import LiveProject
 from tests.wire.conftest import DEADLINE, Wire
@@ -47,8 +47,8 @@ class Client:
         await self.say(type="TRIGGER", tool=tool, args=args, requestId=id, **more)
         return id
 
-    async def hear(self) -> Frame:
-        frame: Frame = json.loads(await asyncio.wait_for(self.socket.recv(), DEADLINE))
+    async def hear(self, seconds: float = DEADLINE) -> Frame:
+        frame: Frame = json.loads(await asyncio.wait_for(self.socket.recv(), seconds))
         if frame["type"] == "PATCH":
             for mutation in frame["mutations"]:
                 key = _key(mutation["key"])
@@ -126,7 +126,9 @@ class Panels(Wire):
         self, panel: str, token: str | None = None, **query: Any
     ) -> AsyncIterator[Client]:
         words = urlencode({"token": token or self.all(), **query})
-        async with self.connect(f"/panels/{panel}/ws?{words}") as socket:
+        url = self.project.websocket_url(f"/panels/{panel}/ws?{words}")
+        # With a bounded queue, frames that nobody reads would hold up the closing handshake.
+        async with connect(url, proxy=None, max_size=None, max_queue=None) as socket:
             hello = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE))
             assert hello["type"] == "CONNECTED", hello
             yield Client(socket, hello)

@@ -73,6 +73,8 @@ def fail(ctx: Any, how: str = "raise") -> Any:
         ctx.state["bad"] = {1, 2}
     elif how == "huge":
         ctx.state["bad"] = 10**40
+    elif how == "nul":
+        ctx.state["bad"] = ["a\x00b"]
     return None
 
 
@@ -124,3 +126,13 @@ async def ask_twice(ctx: Any) -> list[Any]:
 async def fired(ctx: Any, **payload: Any) -> None:
     """What a trigger fires: leaves the process that ran it."""
     ctx.emit("fired", {"process": os.getpid(), **payload})
+
+
+@tool("panel.ask_hold")
+async def ask_hold(ctx: Any, gate: str) -> Any:
+    """Waits for a person, and then for its gate."""
+    answer = await ctx.suspend("person", "ask", [gate])
+    ctx.state["answer"] = answer
+    ctx.progress("answered")
+    await _gates.setdefault(gate, asyncio.Event()).wait()
+    return answer
