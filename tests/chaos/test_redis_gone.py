@@ -215,6 +215,9 @@ async def test_without_redis_all_arrives_and_with_it_again_at_once(
             await follower.has_up_to(4)
         await warned(pair, True)
         await there.must_publish(5, 6)
+        async with writing(one) as comer:  # from the other server, which was told of 6 already
+            again = await comer.ask(subscribe="main", since=6)
+            assert (again["recovered"], again["offset"]) == (True, 6)
         async with following(one, two) as newcomers:
             await here.must_publish(7)
             for follower in (*followers, *newcomers):
@@ -268,7 +271,9 @@ async def test_who_never_stops_publishing_is_heard_through_two_outages(
 @contextmanager
 def frozen(redis: Valkey) -> Iterator[None]:
     """The server stands still: its connections stay open and nothing comes of them."""
-    servers = [each for each in psutil.Process().children() if str(redis.port) in each.cmdline()]
+    servers = [
+        each for each in psutil.Process().children() if f":{redis.port}" in each.cmdline()[0]
+    ]
     assert len(servers) == 1
     servers[0].send_signal(signal.SIGSTOP)
     try:
