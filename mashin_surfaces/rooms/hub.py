@@ -95,7 +95,7 @@ class Hub:
         """
         self.start()
         room = await self._opened(id)
-        if since is not None and not room.can_resume(since):
+        if not (room.can_resume(room.last - back) and (since is None or room.can_resume(since))):
             await self._catch_up(room)
         joined = room.beginning(since, epoch, back)
         place = Place(room, member, joined.offset)

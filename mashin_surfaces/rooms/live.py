@@ -71,7 +71,8 @@ class Joined(NamedTuple):
 
 
 class Place:
-    """A member in a room of the hub. ``task``: its replay, while there is one."""
+    """A member in a room of the hub. ``task``: its replay, while there is one. ``is_gone``: it
+    left, or was cut off."""
 
     __slots__ = ("is_gone", "member", "merges", "notes", "position", "room", "task")
 
@@ -182,6 +183,7 @@ class LiveRoom:
             events = [event for event in events if event.offset > self.last]
             if not events:
                 return
+        self.is_doubted = False
         self.last = events[-1].offset
         self.wanted = max(self.wanted, self.last)
         self._remember(events)
@@ -209,10 +211,10 @@ class LiveRoom:
             self.notes = [note for note in self.notes if note.after > offset]
             for note in due:
                 for place in tuple(self.names.get(note.to, ())):
-                    if place.task is None:
-                        place.member.outbox.push(note.text)
-                    else:  # behind what it has yet to get
+                    if place.task is not None:  # behind what it has yet to get
                         place.notes.append(note)
+                    elif not place.is_gone:
+                        place.member.outbox.push(note.text)
 
     def _let_wait(self, place: Place, event: Event) -> None:
         """A member that takes several events as one gets them when it has taken those before."""
@@ -261,7 +263,6 @@ class LiveRoom:
     def _fill_with(self, events: list[Event]) -> None:
         events = [event for event in events if event.offset > self.last]
         if events and events[0].offset == self.last + 1:
-            self.is_doubted = False
             self.deliver(events)
             self._take_early()
         elif self.last < self.wanted and not self.is_doubted:
@@ -284,11 +285,21 @@ class LiveRoom:
             self._begin_epoch(head)
         elif self.last < head.floor:  # missed here, and trimmed meanwhile: nobody can have it
             self._close("Events were trimmed before they could be sent: connect again.")
-            self.last = head.floor
+            self.last, self.is_doubted = head.floor, False
         self.wanted = max(self.last, head.head)
 
     def _close(self, reason: str, is_gone: bool = False) -> None:
         for place in tuple(self.places):
+            self._cut_off(place, reason, is_gone)
+
+    def _cut_off(self, place: Place, reason: str, is_gone: bool = False) -> None:
+        """From now on it is told nothing: its end takes a while, and there must be no hole."""
+        if not place.is_gone:
+            place.is_gone = True
+            if place.task is not None and place.task is not asyncio.current_task():
+                place.task.cancel()
+            self.live.get(place.member.spelling, {}).pop(place, None)
+            self._drop_empty(place.member.spelling)
             place.member.was_closed(reason, is_gone)
 
     def compare(self, head: RoomHead | None) -> None:
@@ -305,11 +316,12 @@ class LiveRoom:
     def _begin_epoch(self, head: RoomHead) -> None:
         """The log was cleared: everybody is told, and goes on behind its floor."""
         self.epoch, self.last, self.wanted = head.epoch, head.floor, head.floor
+        self.is_doubted = False
         self.recent.clear()
         self.recent_characters = 0
         self.early.clear()
         self.notes.clear()
-        for place in tuple(self.places):
+        for place in [each for each in self.places if not each.is_gone]:
             if place.task is not None:
                 place.task.cancel()
                 place.task = None
@@ -339,8 +351,8 @@ class LiveRoom:
     # -- members ----------------------------------------------------------------------------------
 
     def can_resume(self, since: int) -> bool:
-        """Whether it is certain, without a look at the database, that nothing behind ``since``
-        is missing: it was told here a moment ago, and is at hand."""
+        """Whether what came after ``since`` is at hand, so that the log need not be looked at: it
+        may go further than was heard here, or have been trimmed."""
         is_at_hand = bool(self.recent) and self.recent[0].offset <= since + 1
         return since == self.last or (since < self.last and is_at_hand)
 
@@ -406,9 +418,8 @@ class LiveRoom:
                     limit = _next_limit(events)
                 if not events or events[0].offset != place.position + 1:
                     if not await self._is_cleared():  # else it is told with all others
-                        member.was_closed(
-                            "Events were trimmed while they were sent: connect again."
-                        )
+                        reason = "Events were trimmed while they were sent: connect again."
+                        self._cut_off(place, reason)
                     return
                 events = [event for event in events if event.offset <= self.last]
                 for event in events if member.merge is None else member.merge(events):
@@ -422,7 +433,7 @@ class LiveRoom:
             self.attach(place)
         except DatabaseError as error:
             self.hub.say(f"The log can't be read: {error}")
-            member.was_closed("The log can't be read now: connect again.")
+            self._cut_off(place, "The log can't be read now: connect again.")
 
     async def _is_cleared(self) -> bool:
         """Whether there is another epoch, of which nobody was told yet; then all are, soon."""

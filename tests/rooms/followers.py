@@ -14,7 +14,7 @@ from mashin_surfaces.rooms.live import Joined, Place
 from mashin_surfaces.rooms.outbox import Outbox
 
 #: Seconds within which anything happens that is waited for.
-DEADLINE = 5.0
+DEADLINE = 20.0
 
 
 class Follower:

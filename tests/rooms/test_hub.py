@@ -211,6 +211,7 @@ async def test_who_comes_back_gets_what_was_missed_or_is_told_that_it_can_not(
         await member.has(range(member.joined.offset + 1, 601))
         return member
 
+    assert (await ask(None, back=10_000)).joined == (100, epoch, False)
     for since in (100, 101, 300, 599, 600):
         for known in (None, epoch):
             assert (await ask(since, known)).joined == (since, epoch, True)
@@ -218,7 +219,6 @@ async def test_who_comes_back_gets_what_was_missed_or_is_told_that_it_can_not(
         assert (await ask(since, epoch)).joined == (600, epoch, False)
     assert (await ask(300, "another")).joined == (600, epoch, False)
     assert (await ask(0, epoch, back=10)).joined == (590, epoch, False)
-    assert (await ask(None, back=10_000)).joined == (100, epoch, False)
 
 
 async def test_who_was_told_more_elsewhere_than_is_known_here_goes_on_from_there(
@@ -444,6 +444,8 @@ async def test_what_was_trimmed_before_it_was_heard_closes_its_members(
     assert again.joined is not None
     assert again.joined.recovered
     await again.has(range(17, 22))
+    assert member.told == []  # nothing behind the hole, however long its end takes
+    assert len(member.closed) == 1
 
 
 async def test_who_may_not_see_what_was_any_more_gets_no_further_part_of_it(
