@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from itertools import count
@@ -100,7 +100,7 @@ class Panels(Wire):
 
     async def create(
         self,
-        tools: Sequence[str | Mapping[str, Any]] = (),
+        tools: Sequence[str | dict[str, Any]] = (),
         state: dict[str, Any] | None = None,
         **more: Any,
     ) -> str:
@@ -150,10 +150,10 @@ def _key(spelled: str) -> str:
     return part.replace("~1", "/").replace("~0", "~")
 
 
-def _tool(each: str | Mapping[str, Any]) -> dict[str, Any]:
+def _tool(each: str | dict[str, Any]) -> dict[str, Any]:
     if isinstance(each, str):
         return {"name": each, "handler": f"panel.{each}", "trigger": {"type": "manual"}}
-    return dict(each)
+    return each
 
 
 @pytest.fixture(scope="session")

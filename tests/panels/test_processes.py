@@ -288,7 +288,7 @@ async def test_an_event_fires_a_tool_once(pair: Pair) -> None:
 async def test_a_change_fires_a_tool_once(
     pair: Pair, path: str, state: dict[str, Any], changes: dict[str, Any], others: dict[str, Any]
 ) -> None:
-    tools = ["change", fires({"type": "state_change", "path": path})]
+    tools: list[str | dict[str, Any]] = ["change", fires({"type": "state_change", "path": path})]
     panel = await pair[0].create(tools, state)
     async with pair[0].client(panel) as here, pair[1].client(panel) as there:
         await here.run("change", {"sets": changes})
