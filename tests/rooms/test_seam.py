@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from channels.layers import get_channel_layer
 from mashin_surfaces.rooms import hub as hub_module
 from mashin_surfaces.rooms import log
 from mashin_surfaces.rooms.hub import Hub
+from mashin_surfaces.rooms.live import Joined
 from tests.rooms.databases import Appender, environment, outcome
 from tests.rooms.followers import Follower, new_room
 from tests.servers import valkey
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 APPENDS = 4_000
 #: Members at most that are there at once.
 MOST = 12
+ROUNDS = 300
 
 
 @pytest.fixture
@@ -84,6 +86,29 @@ async def test_who_comes_while_another_process_publishes_misses_nothing(
             await member.has(range(member.joined.offset + 1, len(stored) + 1))
             assert member.told == [(each, stored[each]) for each in member.offsets]
             assert member.closed == []
+
+
+async def test_the_last_event_before_a_silence_is_not_overheard_by_who_just_comes(
+    own_hub: Hub, elsewhere: Appender
+) -> None:
+    """No later event tells that something is missing: what is not seen must be heard."""
+    rooms, choice, heard = [await new_room() for _ in range(ROUNDS)], random.Random(5), 0
+    for number, room in enumerate(rooms):
+        member, later = Follower(), choice.uniform(-0.01, 0.01)
+        joining = asyncio.create_task(after(max(0, later), member.join(own_hub, room)))
+        await asyncio.sleep(max(0, -later))
+        done = elsewhere.begin("append", f"only{number}", room)
+        joined = await joining
+        assert await outcome(done) == "1"
+        await member.has(range(joined.offset + 1, 2))
+        heard += len(member.told)
+        member.leave(own_hub)
+    assert 0 < heard < ROUNDS, "each way should happen"
+
+
+async def after(seconds: float, join: Coroutine[Any, Any, Joined]) -> Joined:
+    await asyncio.sleep(seconds)
+    return await join
 
 
 def is_gapless(member: Follower) -> bool:
