@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connections
+from django.db import DatabaseError, connections
 
+from ..commit import CommitFailed
 from ..exceptions import Code, Refusal
 from ..machines.registry import CompiledMachine, Snapshot, registry
 from ..machines.schemas import dumps
@@ -85,10 +86,13 @@ def room_of_topic(machine: str, topic: str) -> int:
 
 
 async def aroom_of_topic(machine: str, topic: str) -> int:
-    """``room_of_topic`` on an event loop."""
+    """``room_of_topic`` on an event loop; raises ``CommitFailed`` when the database is away."""
     known = _known.get((machine, topic))
     if known is None:
-        known = await room_threads.run(room_of_topic, machine, topic)
+        try:
+            known = await room_threads.run(room_of_topic, machine, topic)
+        except DatabaseError as error:
+            raise CommitFailed("The topic's room can't be found now.") from error
     return known
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..commit import CommitFailed
 from ..exceptions import Code, Refusal
 from ..machines.definition import AskEffect
 from ..machines.expressions import parse_expression
@@ -80,6 +81,8 @@ async def call(step: str, effect: Effect, arguments: dict[str, Any]) -> Any:
             return await effect_threads.run(effect.function, **arguments)
     except Refusal:
         raise
+    except CommitFailed:  # it published, and the database is away: the writer has said why
+        raise _not_committed(step) from None
     except Exception as error:
         raise failed(step, effect) from error
     raise Refusal(
@@ -104,6 +107,8 @@ async def results_of(
             await asyncio.sleep(0)  # one that never waits must not hold the loop
     except Refusal:
         raise
+    except CommitFailed:
+        raise _not_committed(step) from None
     except Exception as error:
         raise failed(step, effect) from error
     finally:
@@ -111,6 +116,14 @@ async def results_of(
             await yielding.aclose()
         except Exception:
             logger.warning('The effect "%s" failed while it was closed', effect.name, exc_info=True)
+
+
+def _not_committed(step: str) -> Refusal:
+    return Refusal(
+        Code.LEDGER_UNAVAILABLE,
+        f'The step "{step}" can\'t be committed now; try again.',
+        retry_after=1,
+    )
 
 
 def failed(step: str, effect: Effect) -> Refusal:

@@ -20,7 +20,7 @@ SIZES = (10, 20_000, 200_000)
 @pytest.mark.parametrize("envelope", [False, True], ids=["bare", "envelope"])
 async def test_every_question_of_a_burst_is_answered(project: LiveProject, envelope: bool) -> None:
     """The last of a burst may come just when the one before it was answered."""
-    chance = random.Random(7)  # noqa: S311  sizes, not secrets
+    chance = random.Random(7)
     async with websocket(project, "/ws/wire/open", envelope=envelope) as socket:
         for _ in range(ROUNDS):
             question = {"anything": "x" * chance.choice(SIZES)}
