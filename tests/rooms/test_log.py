@@ -376,7 +376,8 @@ async def test_what_goes_with_an_append_that_is_not_written_is_not_written_eithe
 def transactions_counted() -> Iterator[Callable[[], int]]:
     """How many transactions wrote events since."""
     if connection.vendor == "postgresql":  # each row knows its transaction
-        yield lambda: len(set(RoomEvent.objects.extra(select={"x": "xmin::text"}).values_list("x")))
+        rows = RoomEvent.objects.order_by().extra(select={"x": "xmin::text"})
+        yield lambda: len(set(rows.values_list("x")))
         return
     seen: list[str] = []
     writer().run_now(lambda connection: connection.connection.set_trace_callback(seen.append))
