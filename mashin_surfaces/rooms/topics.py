@@ -7,6 +7,7 @@ await apublish("live_metrics", {"value": 42}, topic="cpu")
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from django.db import DatabaseError, connections
@@ -25,10 +26,12 @@ from .models import Room
 MOST_CHARACTERS = 100
 #: The type of a topic's events.
 RESULT = "result"
-#: Rooms whose ids are remembered.
+#: Rooms whose ids are remembered, and for how many seconds: a topic that nobody needed may be
+#: trimmed and made anew, and who publishes without a log would never notice.
 MOST_KNOWN = 10_000
+KNOWN = 60.0
 
-_known: dict[tuple[str, str], int] = {}
+_known: dict[tuple[str, str], tuple[int, float]] = {}
 
 
 def publish(machine: str, value: Any, topic: str = "", *, durable: bool = True) -> int | None:
@@ -73,27 +76,34 @@ async def apublish(
 
 
 def room_of_topic(machine: str, topic: str) -> int:
-    """The id of a topic's room; one query, the first time."""
-    known = _known.get((machine, topic))
+    """The id of a topic's room; one query, once in a while."""
+    known = _remembered(machine, topic)
     if known is None:
         check_topic(topic)
         if len(_known) >= MOST_KNOWN:
             _known.clear()
         known = room_of(Room.Kind.TOPIC, f"{machine}:{topic}", machine).id
         if not connections[database()].in_atomic_block:  # else it may be rolled back
-            _known[machine, topic] = known
+            _known[machine, topic] = known, monotonic() + KNOWN
     return known
 
 
 async def aroom_of_topic(machine: str, topic: str) -> int:
     """``room_of_topic`` on an event loop; raises ``CommitFailed`` when the database is away."""
-    known = _known.get((machine, topic))
+    known = _remembered(machine, topic)
     if known is None:
         try:
             known = await room_threads.run(room_of_topic, machine, topic)
         except DatabaseError as error:
+            if (machine, topic) in _known:  # most likely it is still the same
+                return _known[machine, topic][0]
             raise CommitFailed("The topic's room can't be found now.") from error
     return known
+
+
+def _remembered(machine: str, topic: str) -> int | None:
+    known, until = _known.get((machine, topic), (None, 0.0))
+    return known if monotonic() < until else None
 
 
 def forget_room(machine: str, topic: str) -> None:
