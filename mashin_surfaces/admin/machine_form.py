@@ -20,7 +20,9 @@ from ..machines.parser import Parsed
 from ..machines.problems import Problem
 from ..machines.renderer import render
 from ..machines.review import examine
+from ..machines.review_tools import unknown_sources
 from ..machines.store import path_problems
+from ..steps import tools
 from ..steps.effects import registry as effects
 from .markup import SCRIPT, STYLESHEET, pretty
 
@@ -43,6 +45,9 @@ def examine_source(source: str, name: str | None = None) -> Parsed:
     problems = _name_problems(parsed.definition.name, name) or path_problems(parsed.definition)
     if problems:
         raise DefinitionError([problem.at(parsed.source_map) for problem in problems])
+    known = {*tools.names(), *Machine.objects.values_list("name", flat=True)}
+    for problem in unknown_sources(parsed.definition, known):
+        parsed.warnings.append(problem.at(parsed.source_map))
     return parsed
 
 

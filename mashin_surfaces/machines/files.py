@@ -14,6 +14,7 @@ from .models import Machine
 from .parser import MAX_SOURCE, Parsed
 from .problems import Problem
 from .review import examine
+from .review_tools import unknown_sources
 from .store import Stored, save_machine
 
 SUFFIX: Final = ".mashin"
@@ -74,8 +75,13 @@ def examine_files(
     paths: Iterable[FilePath],
     effects: Collection[str] | None = None,
     generators: Collection[str] = (),
+    sources: Collection[str] | None = None,
 ) -> list[Examined]:
-    """Every file read and reviewed, also against the others: a name and a path once."""
+    """Every file read and reviewed, also against the others: a name and a path once.
+
+    ``sources``: Python tools and machines that tools may come from, besides the machines in these
+    files; None when nobody knows them.
+    """
     examined = [_examine_file(path, effects, generators) for path in paths]
     names: dict[str, FilePath] = {}
     addresses: dict[tuple[bool, str], tuple[FilePath, str]] = {}
@@ -106,7 +112,7 @@ def examine_files(
                     )
                 )
         examined[index] = _with_problems(item, problems)
-    return examined
+    return examined if sources is None else _with_sources(examined, {*sources, *names})
 
 
 def store_files(examined: Iterable[Examined], *, user: Any = None) -> list[Stored]:
@@ -157,13 +163,19 @@ def _unreadable(message: str, line: int = 1, column: int = 1) -> DefinitionError
 
 
 def examine_stored(
-    effects: Collection[str] | None = None, generators: Collection[str] = ()
+    effects: Collection[str] | None = None,
+    generators: Collection[str] = (),
+    sources: Collection[str] | None = None,
 ) -> list[Examined]:
     """Every machine in the database, by its source; the ``path`` is the machine's name."""
-    return [
+    machines = list(Machine.objects.order_by("name"))
+    examined = [
         _examine(FilePath(machine.name), machine.source, effects, generators)
-        for machine in Machine.objects.order_by("name")
+        for machine in machines
     ]
+    if sources is None:
+        return examined
+    return _with_sources(examined, {*sources, *(machine.name for machine in machines)})
 
 
 def _examine_file(
@@ -184,6 +196,16 @@ def _examine(
     except DefinitionError as error:
         return Examined(path, source, None, tuple(error.problems))
     return Examined(path, source, parsed, tuple(parsed.warnings))
+
+
+def _with_sources(examined: Iterable[Examined], known: Collection[str]) -> list[Examined]:
+    """Warned of tools that come from nowhere."""
+    return [
+        item
+        if item.parsed is None
+        else _with_problems(item, unknown_sources(item.parsed.definition, known))
+        for item in examined
+    ]
 
 
 def _with_problems(item: Examined, problems: Iterable[Problem]) -> Examined:

@@ -18,6 +18,7 @@ from .problems import Path, Problem
 from .review_fields import review_fields
 from .review_steps import review_steps
 from .review_surfaces import review_limits, review_surfaces
+from .review_tools import review_tools
 from .support import unsupported
 
 #: Which part of a definition a section makes, where the names differ.
@@ -45,10 +46,12 @@ def review(
         *review_limits(definition),
         *review_steps(definition, effects, generators, unread),
         *_tests(definition, unread),
+        *review_tools(definition),
         *review_surfaces(definition, unread),
         *unsupported(definition),
     ]
-    if not definition.implements.steps and "implements" not in unread:
+    does_nothing = not definition.implements.steps and not definition.tools
+    if does_nothing and not {"implements", "tools"} & set(unread):
         problems.append(
             Problem(
                 f'The machine "{definition.name}" has no implements: it answers {{}}.',

@@ -91,6 +91,9 @@ def _rate(rate: str, place: Path) -> Iterator[Problem]:
 def _websocket(
     surface: WebsocketSurface, here: Path, definition: MachineDefinition, unread: Collection[str]
 ) -> Iterator[Problem]:
+    if surface.dialect == "panel":
+        yield from _panel(surface, here, definition, unread)
+        return
     names = [field.name for field in definition.accepts]
     if surface.subscribe is not None and surface.subscribe not in names and "accepts" not in unread:
         yield Problem(
@@ -117,4 +120,22 @@ def _websocket(
         yield Problem(
             f'"every" is at least {SHORTEST_EVERY * 1000:g}ms; publish from code what is faster.',
             (*here, "every"),
+        )
+
+
+def _panel(
+    surface: WebsocketSurface, here: Path, definition: MachineDefinition, unread: Collection[str]
+) -> Iterator[Problem]:
+    for key in ("subscribe", "every"):
+        if getattr(surface, key) is not None:
+            yield Problem(
+                f'"{key}" is for the dialect machine: who connects to a panel follows its state '
+                "and events.",
+                (*here, key),
+            )
+    if not definition.tools and "tools" not in unread:
+        yield Problem(
+            f'The machine "{definition.name}" has no tools: nothing happens on its panel.',
+            (*here, "dialect"),
+            severity="warning",
         )

@@ -51,7 +51,6 @@ NOT_YET: Final = frozenset(
         "ask … from …, to",
         "with tools",
         "after",
-        "tools",
         "requires approval for",
         "authority",
         "guards",
@@ -59,7 +58,6 @@ NOT_YET: Final = frozenset(
         "max_cost",
         "max_tokens in limits",
         "warn_at",
-        "dialect: panel",
         "dialect: dag",
         "dialect: incubator",
         "webhook",
@@ -97,8 +95,6 @@ def unsupported(definition: MachineDefinition) -> list[Problem]:
 def _features(definition: MachineDefinition) -> Iterator[tuple[str, Path]]:
     """The names of what a definition uses, as ``NOT_YET`` has them."""
     yield from _rules(definition)
-    if definition.tools:
-        yield "tools", ("tools",)
     implements = definition.implements
     for key, part in (
         ("on failure", implements.on_failure),

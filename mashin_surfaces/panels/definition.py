@@ -13,19 +13,15 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..exceptions import Code, Refusal
 from ..machines.definition import Field as ArgumentField
 from ..machines.definition import Tool as MachineTool
 from ..machines.quantities import parse_duration
+from ..machines.review_tools import MOST_TOOLS, SHORTEST_INTERVAL, cron_problem
 from ..machines.schemas import Schema
 from ..steps.tools import Tool, get_tool
-
-#: Milliseconds between two runs at least.
-SHORTEST_INTERVAL = 100
-MOST_TOOLS = 100
 
 ToolName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\s/]+$")]
 Capability = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S+$")]
@@ -56,12 +52,8 @@ class Cron(_Part):
 
     @model_validator(mode="after")
     def _is_cron(self) -> Cron:
-        from datetime import UTC, datetime
-
-        try:
-            CronSim(self.expression, datetime.now(UTC))
-        except CronSimError as error:
-            raise ValueError(f"{self.expression!r} is no cron expression: {error}") from None
+        if problem := cron_problem(self.expression):
+            raise ValueError(problem)
         return self
 
 
@@ -223,16 +215,23 @@ def of_machine(tools: Sequence[MachineTool]) -> list[dict[str, Any]]:
 
 
 def _of_machine(tool: MachineTool) -> dict[str, Any]:
-    value = tool.trigger_value or ""
-    triggers: dict[str, dict[str, Any]] = {
-        "manual": {"type": "manual"},
-        "every": {"type": "interval", "ms": round(1000 * parse_duration(value)) if value else 0},
-        "cron": {"type": "cron", "expression": value},
-        "on": {"type": "event", "pattern": value},
-        "changes": {"type": "state_change", "path": value},
-    }
-    made: dict[str, Any] = {"name": tool.name, "trigger": triggers[tool.trigger]}
+    made: dict[str, Any] = {"name": tool.name, "trigger": _trigger_of(tool)}
     made["handler" if get_tool(tool.source) is not None else "machine"] = tool.source
     if tool.needs:
         made["capabilities"] = list(tool.needs)
     return made
+
+
+def _trigger_of(tool: MachineTool) -> dict[str, Any]:
+    value = tool.trigger_value or ""
+    match tool.trigger:
+        case "every":
+            return {"type": "interval", "ms": round(1000 * parse_duration(value))}
+        case "cron":
+            return {"type": "cron", "expression": value}
+        case "on":
+            return {"type": "event", "pattern": value}
+        case "changes":
+            return {"type": "state_change", "path": value}
+        case _:
+            return {"type": "manual"}

@@ -49,6 +49,11 @@ def tool(name: str) -> Callable[[F], F]:
     return decorate
 
 
+def names() -> set[str]:
+    """The names of all registered tools."""
+    return set(_tools)
+
+
 def get_tool(name: str) -> Tool | None:
     """The tool of that name, None when there is none."""
     return _tools.get(name)

@@ -192,3 +192,22 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         call_command(command, "--help")
     assert f"manage.py {command} project/machines" in capsys.readouterr().out
+
+
+def test_a_tool_from_nowhere_is_a_warning_and_one_from_a_machine_beside_it_is_none(
+    tmp_path: Path,
+) -> None:
+    metrics = write(tmp_path, "metrics", "machine metrics\n  implements\n    compute a 1\n")
+    tools = 'machine panel\n  tools\n    read from "metrics"\n    move from "game.move"\n'
+    panel = write(tmp_path, "panel", tools)
+    told = (
+        f'{panel}:4:5: warning: The tool "move" comes from "game.move", which is neither a '
+        "registered Python tool nor a machine."
+    )
+    assert run("load_machines", metrics, panel) == (
+        0,
+        ["metrics 1 created", "panel 1 created"],
+        [told],
+    )
+    assert run("load_machines", panel)[2] == [told], "the other one is in the database"
+    assert run("check_machines")[2] == [told.replace(str(panel), "panel")]

@@ -9,6 +9,7 @@ import pytest
 from mashin_surfaces.exceptions import DefinitionError
 from mashin_surfaces.machines.definition import MachineDefinition
 from mashin_surfaces.machines.review import examine, review
+from mashin_surfaces.machines.review_tools import unknown_sources
 
 
 def warnings_of(source: str, **known: Any) -> list[str]:
@@ -134,3 +135,110 @@ machine x
       {m: second?.m, first: steps.route}
 """
     assert examine(source).warnings == []
+
+
+# -- tools ----------------------------------------------------------------------------------------
+
+TOOLS = 'machine game\n  tools\n    move from "game.move"{}\n'
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "",
+        ", trigger: manual",
+        ', every: "100ms"',
+        ', every: "5s", needs: clock, "state:write:board", "events:emit:*"',
+        ", every: 2",
+        ', cron: "*/5 * * * 1-5"',
+        ', on: "game.*"',
+        ', changes: "/board/turn"',
+    ],
+)
+def test_a_tool_that_can_fire_is_taken(how: str) -> None:
+    assert warnings_of(TOOLS.format(how)) == []
+
+
+@pytest.mark.parametrize(
+    ("how", "problem"),
+    [
+        (', every: "99ms"', '"every" is at least 100ms.'),
+        (', every: "soon"', '"every" can\'t be read: '),
+        (', every: "0s"', '"every" can\'t be read: A duration is longer than 0'),
+        (', cron: "hourly"', '"hourly" is no cron expression: it has five fields'),
+        (', cron: "* * * * * *"', '"* * * * * *" is no cron expression: it has five fields'),
+        (', cron: "0 25 * * *"', '"0 25 * * *" is no cron expression: '),
+        (', cron: "0 0 31 2 *"', '"0 0 31 2 *" is no cron expression: '),
+        (', on: ""', '"on" is a name or glob of events'),
+        (', changes: ""', '"changes" is a key of the state'),
+    ],
+)
+def test_a_tool_that_can_never_fire_is_refused(how: str, problem: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        examine(TOOLS.format(how))
+    (told,) = map(str, caught.value.problems)
+    assert told.startswith("3:")
+    assert f'The tool "move": {problem}' in told
+
+
+@pytest.mark.parametrize(
+    ("tools", "problem"),
+    [
+        (
+            [{"name": "a", "source": "x"}, {"name": "a", "source": "y"}],
+            'tools.1.name: A second tool "a".',
+        ),
+        (
+            [{"name": "a", "source": "x" * 65}],
+            "tools.0.source: A tool comes from a name of 1 to 64 characters.",
+        ),
+        (
+            [{"name": "a", "source": "x", "needs": ["state write"]}],
+            'tools.0.needs: "state write" is no capability; one is like state:write:count or '
+            "events:emit:*.",
+        ),
+        (
+            [{"name": "a", "source": "x", "trigger_value": "5s"}],
+            'tools.0.trigger_value: The tool "a": a trigger by hand has no value.',
+        ),
+        (
+            [{"name": f"a{n}", "source": "x"} for n in range(101)],
+            "tools: A machine has at most 100 tools.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_tools_is_told(tools: list[dict[str, Any]], problem: str) -> None:
+    assert problems_of(tools=tools) == [problem]
+
+
+def test_a_tool_from_nowhere_is_a_warning_where_the_sources_are_known() -> None:
+    parsed = examine(TOOLS.format('\n    read from "metrics"\n    self from "game"'))
+    known = {"game.moves", "metrics"}
+    (warning,) = unknown_sources(parsed.definition, known)
+    assert (warning.severity, warning.path) == ("warning", ("tools", 0, "source"))
+    assert warning.message == (
+        'The tool "move" comes from "game.move", which is neither a registered Python tool nor a '
+        'machine. Did you mean "game.moves"?'
+    )
+    assert list(unknown_sources(parsed.definition, {"game.move", "metrics"})) == []
+
+
+def test_a_panel_has_no_topics_of_accepts() -> None:
+    accepts = [{"name": "topic", "type": {"name": "text"}}]
+    surface = {"kind": "websocket", "path": "/x", "dialect": "panel"}
+    tools = [{"name": "a", "source": "x"}]
+    assert problems_of(tools=tools, expresses=[surface]) == []
+    told = problems_of(
+        accepts=accepts, tools=tools, expresses=[{**surface, "subscribe": "topic", "every": 2}]
+    )
+    assert [problem.partition(" is for")[0] for problem in told] == [
+        'expresses.0.subscribe: "subscribe"', 'expresses.0.every: "every"',
+    ]  # fmt: skip
+
+
+def test_a_panel_without_tools_loads_with_a_warning() -> None:
+    source = (
+        "machine x\n  implements\n    compute a 1\n  expresses\n    websocket\n      {}\n      {}"
+    )
+    (warning,) = warnings_of(source.format('path: "/x"', "dialect: panel"))
+    assert warning == '7:16: The machine "x" has no tools: nothing happens on its panel.'

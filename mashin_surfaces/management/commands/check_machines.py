@@ -34,10 +34,11 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Problems as one JSON list.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from ...steps import tools
         from ...steps.effects import registry
 
         registry.discover()
-        known = registry.names(), registry.generators()
+        known = registry.names(), registry.generators(), tools.names()
         if options["paths"]:
             try:
                 files = collect(options["paths"])

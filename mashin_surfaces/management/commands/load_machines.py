@@ -29,6 +29,8 @@ class Command(BaseCommand):
         parser.add_argument("paths", nargs="+", metavar="PATH", help="A file or a folder.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from ...machines.models import Machine
+        from ...steps import tools
         from ...steps.effects import registry
 
         registry.discover()
@@ -37,7 +39,8 @@ class Command(BaseCommand):
         except FileNotFoundError as error:
             raise CommandError(str(error)) from None
         progress = tqdm(files, unit="file", disable=None, leave=False)
-        examined = examine_files(progress, registry.names(), registry.generators())
+        sources = {*tools.names(), *Machine.objects.values_list("name", flat=True)}
+        examined = examine_files(progress, registry.names(), registry.generators(), sources)
         for item in examined:
             for line in lines_of(item, "warning"):
                 self.stderr.write(line)
