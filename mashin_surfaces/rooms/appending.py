@@ -8,6 +8,7 @@ is told to its own caller and holds up nobody else.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +28,8 @@ from .state import applied
 COLUMNS = ("room_id", "offset", "type", "payload", "actor", "request_id", "created_at")
 #: Milliseconds that a batch waits for rooms that somebody else holds, before it goes on without.
 PATIENCE = 50
+#: Seconds for which a room that was not to be had in that time is not waited for again.
+HELD = 0.5
 
 
 class RoomIsLocked(Exception):
@@ -80,9 +83,10 @@ class AppendSink:
     def __init__(self, ring: Callable[[Sequence[Bell]], None]) -> None:
         self._ring = ring
         self._bells: list[Bell] = []
+        self._held: dict[int, float] = {}
 
     def write(self, connection: BaseDatabaseWrapper, items: Sequence[Append]) -> None:
-        self._bells = write(connection, items, patient=False)
+        self._bells = write(connection, items, held=self._held)
 
     def settle(self, committed: bool) -> None:
         bells, self._bells = self._bells, []
@@ -105,14 +109,17 @@ class _Head:
         self.notes: list[Note] = []
 
 
-def write(connection: BaseDatabaseWrapper, items: Sequence[Append], *, patient: bool) -> list[Bell]:
+def write(
+    connection: BaseDatabaseWrapper, items: Sequence[Append], *, held: dict[int, float] | None
+) -> list[Bell]:
     """Append what can be, inside the caller's transaction; what to ring once it is committed.
 
-    ``patient``: wait for a locked room as long as the database does.
+    ``held``: rooms that others hold, and until when they are not waited for; it is kept up to
+    date. Without, every room is waited for as long as the database does.
     """
     with_state = any(item.mutations for item in items)
     rooms = {item.room for item in items}
-    heads, locked = _locked(connection, rooms, with_state=with_state, patient=patient)
+    heads, locked = _locked(connection, rooms, with_state=with_state, held=held)
     now = datetime.now(UTC)
     for item in items:
         item.appended = item.problem = None
@@ -166,41 +173,68 @@ def _carried(events: list[Event]) -> Sequence[Event]:
 
 
 def _locked(
-    connection: BaseDatabaseWrapper, rooms: set[int], *, with_state: bool, patient: bool
+    connection: BaseDatabaseWrapper,
+    rooms: set[int],
+    *,
+    with_state: bool,
+    held: dict[int, float] | None,
 ) -> tuple[dict[int, _Head], set[int]]:
     """The rooms, locked until the transaction ends, and the ids of those that others hold."""
-    ids = ", ".join(map(str, sorted(rooms)))  # integers of ours
     columns = "id, epoch, head, status" + (", state" if with_state else "")
-    select = f"SELECT {columns} FROM {Room._meta.db_table} WHERE id IN ({ids})"  # noqa: S608
+    select = f"SELECT {columns} FROM {Room._meta.db_table} WHERE id IN"  # noqa: S608
     if not connection.features.has_select_for_update:  # SQLite: the transaction has the lock
-        return _heads(connection, select), set()
+        return _heads(connection, f"{select} ({_ids(rooms)})"), set()
     # One order everywhere: no deadlock. Who only refers to a room (a member) is not kept waiting.
     strength = "NO KEY UPDATE" if connection.vendor == "postgresql" else "UPDATE"
-    ordered = f"{select} ORDER BY id FOR {strength}"
-    if patient or connection.vendor != "postgresql":
-        return _heads(connection, ordered), set()
+    if held is None or connection.vendor != "postgresql":
+        return _heads(connection, f"{select} ({_ids(rooms)}) ORDER BY id FOR {strength}"), set()
+    now = time.monotonic()
+    for room in [room for room, until in held.items() if until <= now]:
+        del held[room]
+    # Those are tried last and without waiting: else all others would wait for them all the time.
+    doubtful = rooms & held.keys()
+    heads: dict[int, _Head] = {}
+    others = f"{select} ({_ids(rooms - doubtful)}) ORDER BY id FOR {strength}"
+    if doubtful != rooms:
+        found = _waited_for(connection, others)
+        if found is None:
+            found = _heads(connection, f"{others} SKIP LOCKED")
+        heads |= found
+    if doubtful:
+        heads |= _heads(connection, f"{select} ({_ids(doubtful)}) FOR {strength} SKIP LOCKED")
+    missing = rooms - heads.keys()
+    if not missing:
+        return heads, set()
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM {Room._meta.db_table} WHERE id IN ({_ids(missing)})")  # noqa: S608
+        locked = {id for (id,) in cursor.fetchall()}
+    for room in locked - doubtful:
+        held[room] = time.monotonic() + HELD
+    return heads, locked
+
+
+def _ids(rooms: set[int]) -> str:
+    return ", ".join(map(str, sorted(rooms)))  # integers of ours
+
+
+def _waited_for(connection: BaseDatabaseWrapper, select: str) -> dict[int, _Head] | None:
+    """The rooms, locked; None, and none of them is, when one could not be had in time."""
     wait = int(settings.LEDGER.WAIT * 1000)
     try:
         with connection.cursor() as cursor:  # one round trip for all of it
             cursor.execute(
-                f"SAVEPOINT mashin_rooms; SET LOCAL lock_timeout = {PATIENCE}; {ordered}; "
+                f"SAVEPOINT mashin_rooms; SET LOCAL lock_timeout = {PATIENCE}; {select}; "
                 f"SET LOCAL lock_timeout = {wait}; RELEASE SAVEPOINT mashin_rooms"
             )
             cursor.nextset()
             cursor.nextset()
-            return _fetched(cursor), set()
+            return _fetched(cursor)
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) != "55P03":  # lock_not_available
             raise
     with connection.cursor() as cursor:
         cursor.execute("ROLLBACK TO SAVEPOINT mashin_rooms; RELEASE SAVEPOINT mashin_rooms")
-    heads = _heads(connection, f"{ordered} SKIP LOCKED")
-    missing = ", ".join(str(room) for room in sorted(rooms - heads.keys()))
-    if not missing:
-        return heads, set()
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT id FROM {Room._meta.db_table} WHERE id IN ({missing})")  # noqa: S608
-        return heads, {id for (id,) in cursor.fetchall()}
+    return None
 
 
 def _heads(connection: BaseDatabaseWrapper, statement: str) -> dict[int, _Head]:
@@ -264,5 +298,5 @@ def append_here(
 ) -> None:
     """Append inside the caller's own transaction; it is rung when that commits, if it does."""
     with transaction.atomic(using=alias):
-        bells = write(connections[alias], list(items), patient=True)
+        bells = write(connections[alias], list(items), held=None)
     transaction.on_commit(lambda: ring(bells), using=alias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from mashin_surfaces.rooms.appending import HELD
 from tests.rooms.databases import EVENTS, ROOMS, SQLITE, Appender, SharedDatabase, outcome
-from tests.servers import postgres
+from tests.servers import Postgres, postgres
 
 pytestmark = pytest.mark.slow
 
@@ -22,9 +24,14 @@ APPENDS = 1_000
 
 
 @pytest.fixture(scope="module")
-def on_postgresql() -> Iterator[SharedDatabase]:
+def cluster() -> Iterator[Postgres]:
     with postgres() as cluster:
-        yield SharedDatabase(cluster.create_database("rooms"))
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def on_postgresql(cluster: Postgres) -> SharedDatabase:
+    return SharedDatabase(cluster.create_database("rooms"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -106,3 +113,27 @@ async def test_a_room_that_is_held_holds_up_appends_to_itself_and_nothing_else(
     assert offsets == {"1", "2", "3"}
     assert len(log_of(on_postgresql, held)) == 3
     assert len(log_of(on_postgresql, free)) == 10
+
+
+async def test_a_room_that_stays_held_is_seldom_waited_for(
+    cluster: Postgres, on_postgresql: SharedDatabase
+) -> None:
+    """Each wait holds up the whole process: its other appends, and the rows of its accesses."""
+    held, free = on_postgresql.new_room(), on_postgresql.new_room()
+    async with Appender(on_postgresql.env) as appender:
+        with closing(on_postgresql.connect()) as holder, holder.transaction():
+            holder.execute(f"SELECT 1 FROM {ROOMS} WHERE id = {held} FOR UPDATE")
+            before, begun = waits(cluster), time.monotonic()
+            waiting = [appender.begin("append", f"held{number}", held) for number in range(20)]
+            for number in range(100):
+                await outcome(appender.begin("append", f"free{number}", free))
+            waited, seconds = waits(cluster) - before, time.monotonic() - begun
+        for each in waiting:
+            await outcome(each)
+    assert 1 <= waited <= 1 + seconds / HELD
+    assert len(log_of(on_postgresql, held)) == 20
+
+
+def waits(cluster: Postgres) -> int:
+    """How often a lock was waited for in vain."""
+    return (cluster.folder / "log").read_text().count("canceling statement due to lock timeout")
