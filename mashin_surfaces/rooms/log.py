@@ -20,6 +20,7 @@ from django.db.models import F
 from ..commit import CommitFailed, Sink, writer
 from ..conf import settings
 from ..threads import Threads
+from ..timers.moments import exclusive
 from . import doorbell
 from .appending import Append, AppendSink, RoomIsGone, RoomIsLocked, append_here
 from .events import Appended, Bell, Event, Mutation, NewEvent, RoomHead
@@ -73,7 +74,7 @@ def reset(room: int) -> str:
     Raises ``RoomIsGone``.
     """
     epoch = uuid4().hex
-    with transaction.atomic(using=database()):
+    with exclusive(database()):  # it looks before it writes
         locked = Room.objects.using(database()).select_for_update(no_key=True).filter(pk=room)
         head = locked.values_list("head", flat=True).first()
         if head is None:

@@ -526,7 +526,7 @@ def test_a_reset_holds_the_room_before_it_looks_at_it(
 
     if connection.vendor == "sqlite":  # as Django has it, in projects that say nothing
         connection.ensure_connection()
-        monkeypatch.setitem(connection.__dict__, "transaction_mode", None)
+        monkeypatch.setitem(vars(connections["default"]), "transaction_mode", None)
     with connection.execute_wrapper(look):
         log.reset(room.id)
     assert found
