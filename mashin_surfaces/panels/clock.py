@@ -12,11 +12,12 @@ from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError
 
+from ..machines.registry import Snapshot, registry
 from ..rooms.log import database, room_threads
 from ..timers.clock import clock
 from .models import Due
 from .runner import runner_of
-from .store import forget_requests
+from .store import forget_requests, out_of_step
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class PanelClock:
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
+        self._seen: Snapshot | None = None
 
     def start(self) -> None:
         if self._task is None or self._task.done():
@@ -50,6 +52,7 @@ class PanelClock:
         while True:
             wait = LONGEST
             try:
+                await self._look_at_machines()
                 due, wait = await room_threads.run(_look)
                 is_failing = False
                 for room, key in due:
@@ -61,6 +64,14 @@ class PanelClock:
             except Exception:
                 logger.exception("The clock of the panels failed and goes on.")
             await asyncio.sleep(wait)
+
+    async def _look_at_machines(self) -> None:
+        """Machines that changed may have other tools that fire by the clock."""
+        snapshot = registry.snapshot
+        if snapshot is not self._seen:
+            for room, key in await room_threads.run(out_of_step, snapshot):
+                runner_of(room, key).wake()
+            self._seen = snapshot
 
 
 def _look() -> tuple[list[tuple[int, str]], float]:

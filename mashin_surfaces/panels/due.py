@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,11 @@ from .models import Due
 
 #: A trigger that stands so many others behind the first one fires nothing any more.
 MOST_DEPTH = 16
+#: Kinds of rows that stay, and say when a tool fires next.
+CLOCKS = ("interval", "cron")
+#: By how much a row may be later than its tool says, before it counts as another tool's: the clocks
+#: of two hosts are never quite the same.
+TOLERANCE = timedelta(seconds=1)
 
 
 def next_time(trigger: Trigger, after: datetime, planned: datetime | None = None) -> datetime:
@@ -28,6 +34,47 @@ def next_time(trigger: Trigger, after: datetime, planned: datetime | None = None
         moment: datetime = next(CronSim(trigger.expression, after.astimezone(UTC)))
         return moment
     raise TypeError(f"{trigger!r} does not fire by the clock.")
+
+
+@dataclass(frozen=True, slots=True)
+class Clockwork:
+    """How rows have to change so that each tool that fires by the clock has one, with its time."""
+
+    made: list[Due] = field(default_factory=list)
+    moved: list[Due] = field(default_factory=list)
+    gone: list[Due] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.made or self.moved or self.gone)
+
+
+def clockwork(
+    room: int, tools: Iterable[PanelTool], rows: Iterable[Due], now: datetime
+) -> Clockwork:
+    """What is to be done to ``rows``: the panel's, of the kinds ``CLOCKS``."""
+    timed = {
+        tool.name: tool.definition.trigger
+        for tool in tools
+        if isinstance(tool.definition.trigger, Interval | Cron)
+    }
+    found = Clockwork()
+    seen: set[str] = set()
+    for row in rows:
+        trigger = timed.get(row.tool)
+        if trigger is None or row.tool in seen or row.kind != trigger.type:
+            found.gone.append(row)
+            continue
+        seen.add(row.tool)
+        first = next_time(trigger, now)
+        is_early = isinstance(trigger, Cron) and now < row.due_at < first
+        if row.due_at > first + TOLERANCE or is_early:
+            row.due_at = first
+            found.moved.append(row)
+    for name, trigger in timed.items():
+        if name not in seen:
+            due_at = next_time(trigger, now)
+            found.made.append(Due(panel_id=room, kind=trigger.type, tool=name, due_at=due_at))
+    return found
 
 
 def fired(

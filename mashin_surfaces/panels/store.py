@@ -14,13 +14,13 @@ from django.db import IntegrityError, transaction
 
 from ..conf import settings
 from ..exceptions import Code, Refusal
-from ..machines.registry import registry
+from ..machines.registry import Snapshot, registry
 from ..rooms import doorbell, presence
 from ..rooms.events import Bell
 from ..rooms.log import database
 from ..rooms.models import Room, RoomEvent
-from .definition import Cron, Interval, PanelTool, ToolDefinition, judged, of_machine
-from .due import next_time
+from .definition import PanelTool, ToolDefinition, judged, of_machine
+from .due import CLOCKS, clockwork
 from .models import Due, Panel, PanelRequest, Suspension
 from .storable import has_nul
 
@@ -109,32 +109,78 @@ def create(new: NewPanel, created_by: str = "") -> Panel:
                 metadata=new.metadata,
                 created_by=created_by[:200],
             )
-            _set_clocks(panel)
+            _keep_time(panel, tools_of(panel))
     except IntegrityError:
         raise Refusal(Code.CONFLICT, f'There is a panel "{key}" already.') from None
     return panel
 
 
-def _set_clocks(panel: Panel) -> None:
-    """The first time of every tool that fires by the clock."""
-    now = datetime.now(UTC)
-    Due.objects.using(database()).bulk_create(
-        Due(
-            panel=panel,
-            kind="interval" if isinstance(tool.definition.trigger, Interval) else "cron",
-            tool=tool.name,
-            due_at=next_time(tool.definition.trigger, now),
+def panel_of(machine: str, title: str = "") -> Panel:
+    """The panel of a machine's own websocket, whose id is the machine's name; made if need be.
+
+    Raises ``Refusal`` (conflict) when another panel has that id.
+    """
+    try:
+        panel = find(machine)
+    except Refusal:
+        try:
+            return create(NewPanel(kind="machine", key=machine, title=title, machine=machine))
+        except Refusal as refusal:
+            if refusal.code is not Code.CONFLICT:
+                raise
+        panel = find(machine)  # somebody else has made it this very moment
+    if panel.machine != machine:
+        raise Refusal(
+            Code.CONFLICT,
+            f'There is a panel "{machine}" that is not of the machine "{machine}": delete it, and '
+            "connect again.",
         )
-        for tool in tools_of(panel).values()
-        if isinstance(tool.definition.trigger, Interval | Cron)
-    )
+    return panel
+
+
+def _keep_time(panel: Panel, tools: dict[str, PanelTool]) -> None:
+    """Make the rows say when each tool fires by the clock; for who is alone with the panel."""
+    rows = Due.objects.using(database()).filter(panel=panel, kind__in=CLOCKS)
+    change = clockwork(panel.pk, tools.values(), rows, datetime.now(UTC))
+    if not change:
+        return
+    with transaction.atomic(using=database()):
+        rows.filter(pk__in=[row.pk for row in change.gone]).delete()
+        Due.objects.using(database()).bulk_update(change.moved, ["due_at"])
+        Due.objects.using(database()).bulk_create(change.made)
+
+
+def out_of_step(snapshot: Snapshot) -> list[tuple[int, str]]:
+    """The panels whose rows are not what their machines' tools say now; ``load`` mends them.
+
+    Those of machines without tools that fire by the clock are not among them: what is left of such
+    tools goes when it is due.
+    """
+    machines = [
+        compiled.name
+        for compiled in snapshot.machines.values()
+        if compiled.enabled
+        and any(tool.trigger in ("every", "cron") for tool in compiled.definition.tools)
+    ]
+    if not machines:
+        return []
+    rows: dict[int, list[Due]] = {}
+    for row in Due.objects.using(database()).filter(panel__machine__in=machines, kind__in=CLOCKS):
+        rows.setdefault(row.panel_id, []).append(row)
+    panels = Panel.objects.using(database()).filter(machine__in=machines)
+    now = datetime.now(UTC)
+    return [
+        (panel.pk, panel.room.key)
+        for panel in panels.select_related("room").defer("room__state").iterator(chunk_size=500)
+        if clockwork(panel.pk, tools_of(panel).values(), rows.get(panel.pk, ()), now)
+    ]
 
 
 def tools_of(panel: Panel) -> dict[str, PanelTool]:
-    """The panel's own tools and those of its machine, by name."""
+    """The panel's own tools and, while it is enabled, those of its machine, by name."""
     given = list(panel.tools)
     compiled = registry.snapshot.machines.get(panel.machine) if panel.machine else None
-    if compiled is not None:
+    if compiled is not None and compiled.enabled:
         given += of_machine(compiled.definition.tools)
     found = (ToolDefinition.model_validate(each) for each in given)
     return {each.name: PanelTool(each) for each in found}
@@ -162,6 +208,9 @@ def load(room: int) -> LoadedPanel | None:
         panel=panel, created_at__gt=remembered_since()
     )
     capabilities = panel.capabilities
+    tools = tools_of(panel)
+    if panel.machine:  # its tools may be others than the last time
+        _keep_time(panel, tools)
     return LoadedPanel(
         room=room,
         key=panel.room.key,
@@ -169,7 +218,7 @@ def load(room: int) -> LoadedPanel | None:
         epoch=panel.room.epoch,
         head=panel.room.head,
         state=panel.room.state,
-        tools=tools_of(panel),
+        tools=tools,
         capabilities=None if capabilities is None else tuple(capabilities),
         requests=set(
             remembered.order_by("-pk").values_list("principal", "request_id")[:MOST_REMEMBERED]

@@ -196,6 +196,9 @@ class Connection:
         door = self.route.door
         if door is None:
             self.end(4404, Refusal(Code.NOT_FOUND, "This surface is gone."))
+        elif dialect_of(door) != dialect_of(self.door):
+            message = "This surface speaks another dialect now: connect again."
+            self.end(1012, Refusal(Code.DRAINING, message))
         else:
             self._take(door)
             self._tick()
@@ -267,6 +270,11 @@ class Connection:
                 await asyncio.sleep(CLOSE_TIMEOUT)
         if self.reader is not None:
             self.reader.cancel()
+
+
+def dialect_of(door: Door) -> str:
+    """Which protocol the sockets of a surface speak."""
+    return str(door.options.get("dialect", "machine"))
 
 
 def size_of(frame: Frame, limit: int) -> int:

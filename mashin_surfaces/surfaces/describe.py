@@ -23,7 +23,8 @@ def describe_surface(door: Door) -> dict[str, Any]:
     }
     if door.kind == "websocket":
         described["dialect"] = door.options.get("dialect", "machine")
-        described["subprotocols"] = [ENVELOPE]
+        if described["dialect"] == "machine":
+            described["subprotocols"] = [ENVELOPE]
     if door.kind == "api":
         described["method"] = door.options.get("method", "POST")
     return described

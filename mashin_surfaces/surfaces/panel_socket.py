@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 from urllib.parse import parse_qs
 
@@ -26,7 +26,7 @@ from ..governance.errors import TABLE
 from ..governance.govern import Caller, admit, note
 from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
-from ..identity.principal import anonymous
+from ..identity.principal import Principal, anonymous
 from ..ledger.chain import new_id
 from ..machines.json_values import MAX_DEPTH, is_too_deep
 from ..machines.schemas import dumps
@@ -40,10 +40,12 @@ from ..rooms.events import Event, RoomHead
 from ..rooms.hub import hub
 from ..rooms.live import Joined, Place
 from ..rooms.log import database, room_threads
-from .connection import MOST_WAITING_BYTES, Connection, Frame, Message, Receive, Send
+from .connection import MOST_WAITING_BYTES, Connection, Frame, Message, Receive, Send, most_bytes
 from .denial import deny
 from .routes import Route, routes
 
+#: The panel that somebody may come to, and the route of its sockets; or a ``Refusal``.
+Find = Callable[[Principal], Awaitable[tuple[Panel, Route]]]
 Merge = Callable[[Sequence[Event]], Sequence[Event]]
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,7 +63,7 @@ def panel_of(path: str) -> str | None:
 
 
 class PanelRoute(Route):
-    """Where the sockets of one panel belong; there while one of them is."""
+    """Where one socket of a panel belongs, as long as it lives."""
 
     def __init__(self, key: str, machine: str) -> None:
         path = f"{settings.PANELS.PREFIX}/panels/{key}/ws"
@@ -72,56 +74,76 @@ async def serve_panel(key: str, scope: Message, receive: Receive, send: Send) ->
     """One connection attempt to a panel."""
     if (await receive())["type"] != "websocket.connect":
         return
+    door = panel_door("read", key)
+
+    async def find(principal: Principal) -> tuple[Panel, Route]:
+        panel = await in_database(store.find, key)  # 404 before 403
+        _check(door, principal)
+        return panel, PanelRoute(key, panel.machine)
+
+    await _serve(door, find, scope, receive, send)
+
+
+async def serve_machine(
+    route: Route, door: Door, scope: Message, receive: Receive, send: Send
+) -> None:
+    """One connection attempt to a machine's panel, at a websocket of the machine's own.
+
+    Who may come in here, by the surface's auth and scopes, reads and triggers. "websocket.connect"
+    was received.
+    """
+
+    async def find(principal: Principal) -> tuple[Panel, Route]:
+        _check(door, principal)
+        return await in_database(store.panel_of, door.name, door.machine.compiled.title), route
+
+    await _serve(door, find, scope, receive, send)
+
+
+async def _serve(door: Door, find: Find, scope: Message, receive: Receive, send: Send) -> None:
     presented = Presented.from_scope(scope)
     caller = Caller(anonymous(()), presented.client)
-    door = panel_door("read", key)
-    panel: Panel | None = None
+    found: tuple[Panel, Route] | None = None
     refusal: Refusal | None = None
     try:
-        caller, panel = await _let_in(key, door, presented)
-        door = panel_door("read", key, panel.machine)
+        principal = await authenticate(presented, door.accepted, door.grant)
+        caller = Caller(principal, presented.client)
+        found = await find(principal)
+        await _check_room_for_one_more(found[0])
     except Refusal as caught:
         refusal = caught
+    if found is not None:
+        door = found[1].door or door
     answer = await note(door, caller, event="connect", refusal=refusal)
-    if answer.refusal is not None or panel is None:
+    if answer.refusal is not None or found is None:
         told = answer.refusal or Refusal(Code.NOT_FOUND, "There is no such panel.")
         await deny(scope, send, told, answer.request_id, door.accepted)
         return
+    panel, route = found
     await send(
         {
             "type": "websocket.accept",
             "subprotocol": answer_subprotocol(scope.get("subprotocols") or [], []),
-            "max_message": max(MOST_WAITING_BYTES, 2 * settings.PANELS.MAX_MESSAGE),
+            "max_message": max(MOST_WAITING_BYTES, 2 * most_bytes(door)),
         }
     )
-    route = _route(key, panel.machine)
-    connection = PanelConnection(scope, receive, send, route, caller, panel)
+    if isinstance(route, PanelRoute):
+        routes.besides.add(route)
+    connection = PanelConnection(scope, receive, send, route, caller, door, panel)
     try:
         await connection.live()
     finally:
-        if not route.connections:
-            routes.besides.discard(route)
+        routes.besides.discard(route)
 
 
-async def _let_in(key: str, door: Door, presented: Presented) -> tuple[Caller, Panel]:
-    """First who it is, then whether the panel is there, then whether they may see it."""
-    principal = await authenticate(presented, door.accepted, door.grant)
-    panel = await in_database(store.find, key)
-    if await in_database(presence.count, panel.pk) >= settings.PANELS.MAX_MEMBERS:
-        raise Refusal(Code.BUSY, "This panel has too many members.", retry_after=10)
+def _check(door: Door, principal: Principal) -> None:
     if not door.admits(principal):
         raise Refusal(Code.FORBIDDEN, door.wants)
-    return Caller(principal, presented.client), panel
 
 
-def _route(key: str, machine: str) -> PanelRoute:
-    path = f"{settings.PANELS.PREFIX}/panels/{key}/ws"
-    for route in routes.besides:
-        if isinstance(route, PanelRoute) and route.path == path:
-            return route
-    made = PanelRoute(key, machine)
-    routes.besides.add(made)
-    return made
+async def _check_room_for_one_more(panel: Panel) -> None:
+    if await in_database(presence.count, panel.pk) >= settings.PANELS.MAX_MEMBERS:
+        raise Refusal(Code.BUSY, "This panel has too many members.", retry_after=10)
 
 
 class PanelConnection(Connection):
@@ -134,10 +156,10 @@ class PanelConnection(Connection):
         send: Send,
         route: Route,
         caller: Caller,
+        door: Door,
         panel: Panel,
     ) -> None:
-        assert route.door is not None  # noqa: S101  a panel's route has one as long as it is there
-        super().__init__(scope, receive, send, route, caller, route.door)
+        super().__init__(scope, receive, send, route, caller, door)
         self.is_ordered = False
         self.room, self.key, self.machine = panel.pk, panel.room.key, panel.machine
         self.panel = panel
@@ -246,6 +268,14 @@ class PanelConnection(Connection):
         if not self.door.admits(self.caller.principal):
             self.end(4403, Refusal(Code.FORBIDDEN, self.door.wants))
 
+    @property
+    def trigger_door(self) -> Door:
+        """What it takes to trigger: the scope of its own, or to be let in at the machine's door."""
+        door = panel_door("trigger", self.key, self.machine)
+        if isinstance(self.route, PanelRoute):
+            return door
+        return replace(door, wanted=self.door.wanted, rate=self.door.rate or door.rate)
+
     # -- one frame ------------------------------------------------------------------------------
 
     async def _answer(self, frame: Frame, is_busy: bool) -> None:
@@ -275,7 +305,7 @@ class PanelConnection(Connection):
             if request_id is None:
                 request_id = dialect.request_id_of(frame)
             answer = await note(
-                panel_door("trigger", self.key, self.machine),
+                self.trigger_door,
                 self.caller,
                 event=verb,
                 refusal=refusal,
@@ -295,7 +325,7 @@ class PanelConnection(Connection):
 
     def _trigger(self, command: dialect.Trigger) -> None:
         """Have the tool run in its turn; frames that follow need not wait for it."""
-        admit(panel_door("trigger", self.key, self.machine), self.caller.principal)
+        admit(self.trigger_door, self.caller.principal)
         if len(self.triggering) >= self.most_waiting:
             raise Refusal(Code.BUSY, "Too many triggers of this connection wait.", retry_after=1)
         job = Job(
@@ -324,7 +354,7 @@ class PanelConnection(Connection):
                 await self._refuse(outcome.refusal, id)
         elif not outcome.is_told:
             if outcome.refusal is not None:  # cancelled while it waited: nobody recorded it
-                door = panel_door("trigger", self.key, self.machine)
+                door = self.trigger_door
                 await note(door, self.caller, event="trigger", refusal=outcome.refusal)
             await self._send(dialect.result(id, orjson.dumps(outcome.result).decode()))
 
@@ -347,7 +377,7 @@ class PanelConnection(Connection):
             await self._refuse(answer.refusal, None)
 
     async def _cancel(self, command: dialect.Cancel) -> None:
-        admit(panel_door("trigger", self.key, self.machine), self.caller.principal)
+        admit(self.trigger_door, self.caller.principal)
         runner, name = runner_of(self.room, self.key), self.caller.principal.name
         if runner.cancel(name, command.request_id):
             return

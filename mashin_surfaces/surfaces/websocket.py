@@ -6,7 +6,8 @@ receive ─► waiting ─► dialect.decode ─► govern ─► dialect.result
 One Channels consumer class is generated for each surface. It has a receive loop of its own: no
 thread hop per frame and no channel layer subscription per socket. One frame at a time is answered
 when they are bare (their order is the answers' order), several with the envelope. What every socket
-has in common is in ``connection.py``; topics are ``subscriptions.py``'s.
+has in common is in ``connection.py``; topics are ``subscriptions.py``'s, a surface that speaks the
+panel dialect is ``panel_socket.py``'s.
 """
 
 from __future__ import annotations
@@ -37,9 +38,19 @@ from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
 from ..machines.schemas import dumps
 from ..rooms.live import Joined
-from .connection import MOST_WAITING_BYTES, Connection, Frame, Message, Receive, Send, most_bytes
+from .connection import (
+    MOST_WAITING_BYTES,
+    Connection,
+    Frame,
+    Message,
+    Receive,
+    Send,
+    dialect_of,
+    most_bytes,
+)
 from .denial import deny
 from .entrance import enter
+from .panel_socket import serve_machine
 from .routes import Route
 from .subscriptions import Subscriptions
 
@@ -64,6 +75,9 @@ class SurfaceConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no t
         door = self.route.door
         if door is None:
             await deny(scope, send, Refusal(Code.NOT_FOUND, "There is no such surface."))
+            return
+        if dialect_of(door) == "panel":
+            await serve_machine(self.route, door, scope, receive, send)
             return
         caller = await self._enter(door)
         if caller is not None:
