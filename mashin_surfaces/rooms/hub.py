@@ -19,7 +19,7 @@ from uuid import uuid4
 from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
-from django.db import DatabaseError
+from django.db import Error as DatabaseTrouble
 
 from . import doorbell
 from .events import Bell
@@ -240,7 +240,7 @@ class Hub:
                 trouble = await self._try_layer()
             try:
                 await self._compare()
-            except DatabaseError as error:
+            except DatabaseTrouble as error:
                 trouble = f"The rooms can't be read: {error}"
             if trouble is None:
                 if self._said is not None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple, Protocol
 
-from django.db import DatabaseError
+from django.db import Error as DatabaseTrouble
 
 from .events import Bell, Event, Note, RoomHead
 from .log import alook, aread
@@ -255,7 +255,7 @@ class LiveRoom:
                 else:
                     events = await aread(self.id, self.last, MOST_FILLED)
                     self._fill_with(_whole(events))
-        except DatabaseError as error:
+        except DatabaseTrouble as error:
             self.hub.say(f"The log can't be read: {error}")  # the next poll tries again
         finally:
             self.filling = None
@@ -431,7 +431,7 @@ class LiveRoom:
                 place.position = events[-1].offset
             place.task = None
             self.attach(place)
-        except DatabaseError as error:
+        except DatabaseTrouble as error:
             self.hub.say(f"The log can't be read: {error}")
             self._cut_off(place, "The log can't be read now: connect again.")
 
