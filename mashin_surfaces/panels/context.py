@@ -15,7 +15,7 @@ from ..exceptions import Code, Refusal
 from ..identity.principal import Principal
 from ..machines.schemas import dumps
 from ..rooms.events import Mutation
-from .storable import storable
+from ..rooms.storable import storable
 
 #: What one run may do.
 MOST_MUTATIONS = 1_000

@@ -22,7 +22,7 @@ from ..rooms.models import Room, RoomEvent
 from .definition import PanelTool, ToolDefinition, judged, of_machine
 from .due import CLOCKS, clockwork
 from .models import Due, Panel, PanelRequest, Suspension
-from .storable import has_nul
+from ..rooms.storable import has_nul
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 #: Seconds during which a ``requestId`` is not carried out twice.

@@ -10,7 +10,7 @@ from django.db import transaction
 from ..exceptions import Code, Refusal
 from ..rooms.log import database
 from .models import Due, Suspension
-from .storable import has_nul
+from ..rooms.storable import has_nul
 
 
 def answer(room: int, id: str, by: str, value: Any = None, error: str | None = None) -> None:
