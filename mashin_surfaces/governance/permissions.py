@@ -1,13 +1,13 @@
 """What a machine may do: grants and denials of effects by name, with globs.
 
-A denial beats a grant; what is not granted is denied.
+A denial beats a grant; what is not granted is denied. What needs approval is granted: a run asks
+somebody before the step acts.
 """
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
 from ..machines.definition import Permissions
+from ..machines.run_graph import covers
 
 
 class PermissionSet:
@@ -16,7 +16,7 @@ class PermissionSet:
     __slots__ = ("_allowed", "_denied", "_verdicts")
 
     def __init__(self, permissions: Permissions) -> None:
-        self._allowed = permissions.allowed
+        self._allowed = permissions.allowed + permissions.requires_approval
         self._denied = permissions.denied
         self._verdicts: dict[str, bool] = {}  # bounded by the effects that the steps name
 
@@ -24,11 +24,7 @@ class PermissionSet:
         """Whether a step of the machine may ask ``effect``."""
         verdict = self._verdicts.get(effect)
         if verdict is None:
-            verdict = self._verdicts[effect] = _matches(effect, self._allowed) and not _matches(
-                effect, self._denied
+            verdict = self._verdicts[effect] = covers(self._allowed, effect) and not covers(
+                self._denied, effect
             )
         return verdict
-
-
-def _matches(effect: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(effect, pattern) for pattern in patterns)

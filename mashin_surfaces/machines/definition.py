@@ -10,10 +10,11 @@ Conventions: durations are seconds; an *expression* is its source text (``"input
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
 from pydantic import Field as Attribute
 
 from .scanning import on_lines, on_one_line
@@ -22,6 +23,7 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Json = Any
 Seconds = Annotated[float, Attribute(gt=0, le=366 * 86400)]
+Dollars = Annotated[float, Attribute(ge=0, le=1e9)]
 #: The source of an expression, without indentation and empty lines around it.
 Expression = Annotated[str, AfterValidator(on_lines)]
 Condition = Annotated[str, AfterValidator(on_one_line)]
@@ -108,12 +110,15 @@ class Permissions(Part):
 
 
 class Limits(Part):
+    """``max_cost`` is a run's budget; ``warn_at`` is a share of it up to 1, US dollars above."""
+
     timeout: Seconds | None = None
     rate: str | None = None  # "20/s burst 40", per principal, over all surfaces
     concurrency: int | None = Attribute(default=None, ge=1)
-    max_cost: float | None = Attribute(default=None, ge=0)
+    max_cost: Dollars | None = None
     max_tokens: int | None = Attribute(default=None, ge=0)
-    warn_at: float | None = Attribute(default=None, ge=0)
+    warn_at: Dollars | None = None
+    max_parallel: int | None = Attribute(default=None, ge=1, le=256)  # steps of a run at once
 
 
 class Ensures(Part):
@@ -127,10 +132,20 @@ class Ensures(Part):
 
 
 class StepPart(Part):
-    """``after``: None = after the step before it; ``()`` = ``after: none``; else these steps."""
+    """What every step has.
+
+    ``after``: None = after the step before it; ``()`` = ``after: none``; else these steps.
+    ``when``: left out where it is not true. ``optional``: its failure ends nothing.
+    ``estimate``: what it will cost, reserved of a run's budget before it starts.
+    ``retry_on_crash``: whether it runs again when its process died; None = as its effect says.
+    """
 
     name: Name
     after: tuple[str, ...] | None = None
+    optional: bool = False
+    when: Condition | None = None
+    estimate: Dollars | None = None
+    retry_on_crash: bool | None = None
 
 
 class AskModel(StepPart):
@@ -214,12 +229,23 @@ class GotoFlow(StepPart):
     flow: str
 
 
+FLOW_NAMED: Final = re.compile(r"flow\(([A-Za-z_][A-Za-z0-9_]*)\)")
+
+
+def _on_timeout(text: str) -> str:
+    if text in {"fail", "continue"} or FLOW_NAMED.fullmatch(text):
+        return text
+    raise ValueError(f'"on_timeout" is "fail", "continue" or flow(NAME), this is "{text}".')
+
+
 class WaitFor(StepPart):
+    """``event``: what it is called outside. ``on_timeout``: ``fail``, ``continue``, ``flow(x)``."""
+
     kind: Literal["wait_for"] = "wait_for"
     event: str | None = None
     callback: bool = False
     timeout: Seconds | None = None
-    on_timeout: str | None = None
+    on_timeout: Annotated[str, AfterValidator(_on_timeout)] | None = None
     channel: str | None = None
     fields: tuple[Field, ...] = ()
     assuming: dict[str, Json] | None = None
@@ -229,6 +255,7 @@ class Launch(StepPart):
     kind: Literal["launch"] = "launch"
     machine: str
     inputs: dict[str, Expression] = {}
+    assuming: dict[str, Json] | None = None
 
 
 class LaunchMany(StepPart):
@@ -239,6 +266,33 @@ class LaunchMany(StepPart):
     extra_input: Expression | None = None
     max_concurrency: int = Attribute(default=10, ge=1)
     collect: bool = False
+    assuming: dict[str, Json] | None = None
+
+
+Verdict = Literal["approve", "reject", "modify"]
+VERDICTS: Final[tuple[Verdict, ...]] = ("approve", "reject", "modify")
+
+
+class GateOption(Part):
+    """What can be chosen at a gate. ``branch_to``: the step that the run goes on with.
+
+    A text alone is an option too: one that approves, if it is not called like another decision.
+    """
+
+    id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    label: str
+    decision: Verdict = "approve"
+    branch_to: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            decision = given.lower() if given.lower() in VERDICTS else "approve"
+            return {"id": given, "label": given, "decision": decision}
+        if not isinstance(given, dict):
+            raise ValueError('An option is a text, or {id: "…", label: "…", decision: "approve"}.')
+        return {"label": given.get("id"), **given}
 
 
 class Gate(StepPart):
@@ -248,9 +302,18 @@ class Gate(StepPart):
     title: str = ""
     question: str = ""
     context: str = ""
-    options: tuple[Json, ...] = ()
+    options: tuple[GateOption, ...] = ()
     gate_class: Literal["irreversible", "quality", "calibration"] = "quality"
     timeout: Seconds | None = None
+    assuming: dict[str, Json] | None = None
+
+    @property
+    def choices(self) -> tuple[GateOption, ...]:
+        """The options, or one for each decision where there are none."""
+        return self.options or tuple(
+            GateOption(id=verdict, label=verdict.capitalize(), decision=verdict)
+            for verdict in VERDICTS
+        )
 
 
 class Remember(StepPart):

@@ -11,11 +11,10 @@ from typing import Any
 from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..machines.definition import AskModel
+from ..machines.run_graph import REASON
 from ..machines.schemas import Schema
 from .ask_effect import promised
 from .run import Run
-
-REASON = "reason"  # the permission that a model call needs
 
 
 def compile_ask_model(step: AskModel) -> Callable[[Run], Any]:
