@@ -1,7 +1,7 @@
 """Machines, declared once, reachable over websocket, API and page.
 
-The public API: ``effect``, ``tool``, ``invoke``, ``ainvoke``, ``publish``, ``apublish``. Everything
-else may change.
+The public API: ``effect``, ``tool``, ``charge``, ``invoke``, ``ainvoke``, ``publish``, ``apublish``.
+Everything else may change.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from .governance.invoke import ainvoke, invoke
     from .rooms.topics import apublish, publish
     from .steps.effects import effect
+    from .steps.spending import charge
     from .steps.tools import tool
 
-__all__ = ["ainvoke", "apublish", "effect", "invoke", "publish", "tool"]
+__all__ = ["ainvoke", "apublish", "charge", "effect", "invoke", "publish", "tool"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "ainvoke": "governance.invoke",
     "apublish": "rooms.topics",
+    "charge": "steps.spending",
     "effect": "steps.effects",
     "invoke": "governance.invoke",
     "publish": "rooms.topics",

@@ -90,9 +90,9 @@ _BLOCKS: Final = {
     "permissions": _Block(_PERMISSIONS),
     "implements": _Block(
         (
-            _named("ask|action|wait for", "ask"),
+            _named("ask|action|wait for|gate|launch|launch_many", "ask"),
             _named("compute"),
-            _named("remember|recall|gate|launch|launch_many", "settings"),
+            _named("remember|recall", "settings"),
             _Kind(re.compile(r"(?:run|goto)\s+flow\s*\(")),
             _named("decide", "", "branches", nests=True),
             _named("retry", "", "implements", nests=True),

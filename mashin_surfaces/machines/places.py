@@ -32,13 +32,17 @@ def steps_of(definition: MachineDefinition) -> Iterator[tuple[Step, Path]]:
 def nested_steps(steps: Sequence[Step], path: Path) -> Iterator[tuple[Step, Path]]:
     """The steps of a list and those within them."""
     for index, step in enumerate(steps):
-        here: Path = (*path, index)
-        yield step, here
-        if isinstance(step, Decide):
-            for number, branch in enumerate(step.branches):
-                yield from nested_steps(branch.steps, (*here, "branches", number, "steps"))
-        elif isinstance(step, Retry):
-            yield step.step, (*here, "step")
+        yield from steps_within(step, (*path, index))
+
+
+def steps_within(step: Step, here: Path) -> Iterator[tuple[Step, Path]]:
+    """The step itself, which stands ``here``, and those within it."""
+    yield step, here
+    if isinstance(step, Decide):
+        for number, branch in enumerate(step.branches):
+            yield from nested_steps(branch.steps, (*here, "branches", number, "steps"))
+    elif isinstance(step, Retry):
+        yield from steps_within(step.step, (*here, "step"))
 
 
 def field_lists(definition: MachineDefinition) -> Iterator[tuple[Sequence[Field], Path]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from .definition import (
+    FLOW_NAMED,
     Action,
     AskEffect,
     AskMachine,
@@ -14,6 +15,7 @@ from .definition import (
     Compute,
     Decide,
     Gate,
+    GateOption,
     GotoFlow,
     Implements,
     Launch,
@@ -70,15 +72,31 @@ def _steps(steps: Iterable[Step]) -> Lines:
 
 def _step(step: Step) -> Lines:
     head, block = _STEP_WRITERS[type(step)](step)
-    if step.after is not None:
-        head += f", after: {', '.join(step.after) or 'none'}"
-    yield 0, head
+    yield 0, ", ".join([head, *_settings(step)])
     yield from ((1 + depth, text) for depth, text in block)
+
+
+def _settings(step: Step) -> Iterator[str]:
+    """What every step may say on its first line."""
+    if step.after is not None:
+        yield f"after: {', '.join(step.after) or 'none'}"
+    if step.optional:
+        yield "optional: true"
+    if step.when is not None:
+        yield f"when: {write_text(step.when)}"
+    if step.estimate is not None:
+        yield f"estimate: {number_text(step.estimate)}"
+    if step.retry_on_crash is not None:
+        yield f"retry_on_crash: {constant(step.retry_on_crash)}"
 
 
 def _results(step: Any) -> Lines:
     """``returns`` and ``assuming``."""
     yield from block_of(0, "returns", field_lines(getattr(step, "returns", ())))
+    yield from _assuming(step)
+
+
+def _assuming(step: Any) -> Lines:
     if step.assuming is not None:
         if step.assuming:
             yield from block_of(0, "assuming", constant_lines(step.assuming))
@@ -172,9 +190,9 @@ def _wait_for(step: WaitFor) -> Written:
         if step.timeout is not None:
             yield 0, f"timeout: {duration_text(step.timeout)}"
         if step.on_timeout is not None:
-            is_name = NAME.fullmatch(step.on_timeout)
-            flow = f"flow({step.on_timeout})" if is_name else write_text(step.on_timeout)
-            yield 0, f"on_timeout: {flow}"
+            is_flow = FLOW_NAMED.fullmatch(step.on_timeout)
+            what = step.on_timeout if is_flow else write_text(step.on_timeout)
+            yield 0, f"on_timeout: {what}"
         if step.channel is not None:
             yield 0, f"channel: {write_text(step.channel)}"
         yield from block_of(0, "schema", field_lines(step.fields))
@@ -185,7 +203,8 @@ def _wait_for(step: WaitFor) -> Written:
 
 def _launch(step: Launch) -> Written:
     machine = (0, f"machine: {write_text(step.machine)}")
-    return f"launch {step.name}", [machine, *_inputs(step.inputs, quoted=("machine",))]
+    inputs = _inputs(step.inputs, quoted=("machine",))
+    return f"launch {step.name}", [machine, *inputs, *_assuming(step)]
 
 
 def _launch_many(step: LaunchMany) -> Written:
@@ -200,6 +219,7 @@ def _launch_many(step: LaunchMany) -> Written:
             yield 0, f"max_concurrency: {step.max_concurrency}"
         if step.collect:
             yield 0, "collect: true"
+        yield from _assuming(step)
 
     return f"launch_many {step.name}", block()
 
@@ -210,13 +230,23 @@ def _gate(step: Gate) -> Written:
             if text := getattr(step, name):
                 yield 0, f"{name}: {write_template(text)}"
         if step.options:
-            yield 0, f"options: {constant(step.options)}"
+            yield 0, f"options: {constant([_option(option) for option in step.options])}"
         if "gate_class" in step.model_fields_set:
             yield 0, f"class: {write_text(step.gate_class)}"
         if step.timeout is not None:
             yield 0, f"timeout: {duration_text(step.timeout)}"
+        yield from _assuming(step)
 
     return f"gate {step.name}", block()
+
+
+def _option(option: GateOption) -> str | dict[str, str]:
+    if option == GateOption.model_validate(option.id):
+        return option.id
+    written = option.model_dump(exclude_none=True)
+    if option.label == option.id:
+        del written["label"]
+    return written
 
 
 def _memory(step: Remember | Recall) -> Written:

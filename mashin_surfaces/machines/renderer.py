@@ -94,6 +94,7 @@ _LIMITS: Final[Mapping[str, Callable[[Any], str]]] = {
     "max_cost": number_text,
     "max_tokens": str,
     "warn_at": number_text,
+    "max_parallel": str,
 }
 
 

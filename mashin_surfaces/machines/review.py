@@ -16,6 +16,7 @@ from .definition import MachineDefinition
 from .parser import MAX_PROBLEMS, Parsed, read_source
 from .problems import Path, Problem
 from .review_fields import review_fields
+from .review_graph import review_graph
 from .review_steps import review_steps
 from .review_surfaces import review_limits, review_surfaces
 from .review_tools import review_tools
@@ -45,6 +46,7 @@ def review(
         *review_fields(definition),
         *review_limits(definition),
         *review_steps(definition, effects, generators, unread),
+        *review_graph(definition, unread),
         *_tests(definition, unread),
         *review_tools(definition),
         *review_surfaces(definition, unread),

@@ -31,7 +31,9 @@ from .expressions import (
     parse_template,
     references,
 )
+from .places import nested_steps, steps_within
 from .problems import Path, Problem
+from .run_graph import Needs, ancestors, in_order, is_run, needs_of
 from .wording import similar
 
 _ROOTS: Final = ("input", "steps", "state", "error")
@@ -48,6 +50,20 @@ class _Known:
     in_failure: bool = False
     #: Step name → the fields it gives, None when nobody knows.
     steps: dict[str, Collection[str] | None] = field(default_factory=dict)
+    #: In a graph: what each step needs, the step of the list that each stands in, and the one
+    #: that is looked at.
+    needs: Needs | None = None
+    hosts: dict[str, str] = field(default_factory=dict)
+    host: str = ""
+
+    def is_done(self, name: str) -> bool:
+        """Whether a step that may have run here surely has."""
+        if self.needs is None:
+            return True
+        host = self.hosts.get(name, name)
+        return host in (self.host, *self.needs[self.host]) or host in ancestors(
+            self.needs, self.host
+        )
 
 
 def review_steps(
@@ -68,25 +84,42 @@ def review_steps(
             (flow.steps, (*path, "steps"), False),
             (flow.on_failure, (*path, "on_failure"), True),
         ]
-    names = {step.name for steps, path, _ in lists for step, _ in _walk(steps, path)}
-    reviewer = _Reviewer(effects, generators)
+    names = {step.name for steps, path, _ in lists for step, _ in nested_steps(steps, path)}
+    reviewer = _Reviewer(effects, generators, is_run(definition))
     known = _Known(inputs, names, "implements" not in unread)
     for steps, path, in_failure in lists:
         known.in_failure = in_failure
-        yield from reviewer.steps(steps, path, known)
-
-
-def _walk(steps: tuple[Step, ...], path: Path) -> Iterator[tuple[Step, Path]]:
-    from .places import nested_steps
-
-    return nested_steps(steps, path)
+        if steps is implements.steps and any(step.after is not None for step in steps):
+            yield from reviewer.graph(definition, known)
+        else:
+            yield from reviewer.steps(steps, path, known)
 
 
 class _Reviewer:
-    def __init__(self, effects: Collection[str] | None, generators: Collection[str]) -> None:
+    def __init__(
+        self, effects: Collection[str] | None, generators: Collection[str], is_run: bool
+    ) -> None:
         self.effects = effects
         self.generators = generators
+        self.is_run = is_run
         self.seen: set[str] = set()
+
+    def graph(self, definition: MachineDefinition, known: _Known) -> Iterator[Problem]:
+        """The steps of the list, each after what it needs."""
+        path: Path = ("implements", "steps")
+        steps, needs = definition.implements.steps, needs_of(definition)
+        order = in_order(needs)
+        if len(order) < len(steps):  # a circle, or a name twice: told elsewhere
+            yield from self.steps(steps, path, known)
+            return
+        places = {step.name: index for index, step in enumerate(steps)}
+        known.needs = needs
+        for name in order:
+            step, here = steps[places[name]], (*path, places[name])
+            known.host = name
+            known.hosts |= {inner.name: name for inner, _ in steps_within(step, here)}
+            yield from self.step(step, here, known)
+        known.needs = None
 
     def steps(self, steps: tuple[Step, ...], path: Path, known: _Known) -> Iterator[Problem]:
         for index, step in enumerate(steps):
@@ -99,9 +132,6 @@ class _Reviewer:
                 (*path, "name"),
             )
         self.seen.add(step.name)
-        for name in step.after or ():
-            if name not in known.all_steps and known.all_read:
-                yield Problem(f'"after" names a step "{name}", which is not there.', path)
         for text, place, parse in _expressions(step):
             yield from _expression(text, (*path, *place), parse, known)
         if isinstance(step, AskEffect):
@@ -137,10 +167,22 @@ class _Reviewer:
                 f'no effect "{source}" is registered; {known}.{similar(source, names)}',
                 (*path, "source"),
             )
-        if source in self.generators and "branches" in path:
+        if source in self.generators:
+            yield from self._generator(step, path)
+
+    def _generator(self, step: AskEffect, path: Path) -> Iterator[Problem]:
+        """What yields gives several results: that is something only for the list itself."""
+        told = ""
+        if {"branches", "step"} & set(path):
+            inside = "decide" if "branches" in path else "retry"
+            told = f"inside a {inside}; ask it in a step before, and go on with each result."
+        elif self.is_run:
+            told = "in a machine that waits for people or events or launches others."
+        elif step.optional:
+            told = "in an optional step: what it gave can't be taken back."
+        if told:
             yield Problem(
-                f'"{source}" yields its results, so it can\'t be asked inside a decide; ask it in '
-                "a step before, and decide about each result.",
+                f'"{step.source}" yields its results, so it can\'t be asked {told}',
                 (*path, "source"),
             )
 
@@ -150,6 +192,8 @@ Parse = Callable[[str], Node]
 
 def _expressions(step: Step) -> Iterator[tuple[str, Path, Parse]]:
     """The expressions and templates of a step itself, with their places in it."""
+    if step.when is not None:
+        yield step.when, ("when",), parse_expression
     match step:
         case AskModel():
             for name in ("role", "task"):
@@ -241,6 +285,11 @@ def _step_reference(rest: list[str], known: _Known) -> str:
         if not known.all_read:
             return ""
         return f'There is no step "{name}".{similar(name, known.steps)}'
+    if not known.is_done(name):
+        return (
+            f'The step "{name}" may not have run yet here: "{known.host}" is not after it. '
+            f'Name it behind "after:".'
+        )
     outputs = known.steps[name]
     if len(rest) > 1 and outputs is not None and rest[1] not in outputs:
         return f'The step "{name}" returns no "{rest[1]}".{similar(rest[1], outputs)}'

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from .definition import MachineDefinition, OtherSurface, SurfacePart, WebsocketSurface
 from .problems import Path, Problem
 from .quantities import parse_rate
+from .run_graph import is_run
 from .wording import similar
 
 MAX_PATH: Final = 500
 #: Seconds between two runs of a feed at least: each is an access, with its row.
 SHORTEST_EVERY: Final = 0.05
+#: Dialects that show what happens: what follows there, the part that makes it happen, and what is
+#: so without it.
+_FOLLOWED: Final[Mapping[str, tuple[str, str, str]]] = {
+    "panel": ("panel follows its state and events", "tools", "nothing happens on its panel"),
+    "dag": ("run follows its steps", "implements", "there is nothing to run"),
+}
 _SCOPE: Final = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.:*/-]*")
 
 
@@ -23,9 +30,27 @@ def protocol_of(kind: str) -> str:
 
 
 def review_limits(definition: MachineDefinition) -> Iterator[Problem]:
-    rate = definition.ensures.limits.rate
-    if rate is not None:
-        yield from _rate(rate, ("ensures", "limits", "rate"))
+    limits = definition.ensures.limits
+    place: Path = ("ensures", "limits")
+    if limits.rate is not None:
+        yield from _rate(limits.rate, (*place, "rate"))
+    if limits.max_cost is not None and (limits.warn_at or 0) > max(1.0, limits.max_cost):
+        yield Problem(
+            '"warn_at" is more than "max_cost": nobody is ever warned. Up to 1 it is a share of '
+            "the budget, above it US dollars.",
+            (*place, "warn_at"),
+        )
+    is_answered_at_once = not is_run(definition) and any(
+        isinstance(surface, SurfacePart) and getattr(surface, "dialect", "") not in _FOLLOWED
+        for surface in definition.expresses
+    )
+    if limits.max_cost is not None and is_answered_at_once:
+        yield Problem(
+            '"max_cost" is the budget of a run. Over its surfaces this machine is answered at '
+            "once, and nobody watches what it costs.",
+            (*place, "max_cost"),
+            severity="warning",
+        )
 
 
 def review_surfaces(definition: MachineDefinition, unread: Collection[str]) -> Iterator[Problem]:
@@ -91,8 +116,8 @@ def _rate(rate: str, place: Path) -> Iterator[Problem]:
 def _websocket(
     surface: WebsocketSurface, here: Path, definition: MachineDefinition, unread: Collection[str]
 ) -> Iterator[Problem]:
-    if surface.dialect == "panel":
-        yield from _panel(surface, here, definition, unread)
+    if surface.dialect in _FOLLOWED:
+        yield from _followed(surface, here, definition, unread)
         return
     names = [field.name for field in definition.accepts]
     if surface.subscribe is not None and surface.subscribe not in names and "accepts" not in unread:
@@ -123,19 +148,19 @@ def _websocket(
         )
 
 
-def _panel(
+def _followed(
     surface: WebsocketSurface, here: Path, definition: MachineDefinition, unread: Collection[str]
 ) -> Iterator[Problem]:
+    what, part, nothing = _FOLLOWED[surface.dialect]
     for key in ("subscribe", "every"):
         if getattr(surface, key) is not None:
             yield Problem(
-                f'"{key}" is for the dialect machine: who connects to a panel follows its state '
-                "and events.",
-                (*here, key),
+                f'"{key}" is for the dialect machine: who connects to a {what}.', (*here, key)
             )
-    if not definition.tools and "tools" not in unread:
+    present = definition.tools if part == "tools" else definition.implements.steps
+    if not present and part not in unread:
         yield Problem(
-            f'The machine "{definition.name}" has no tools: nothing happens on its panel.',
+            f'The machine "{definition.name}" has no {part}: {nothing}.',
             (*here, "dialect"),
             severity="warning",
         )

@@ -27,7 +27,7 @@ _PERMISSIONS: Final = {
     "not allowed to": "denied",
     "requires approval for": "requires_approval",
 }
-_LIMITS: Final = ("timeout", "rate", "concurrency", "max_cost", "max_tokens", "warn_at")
+_LIMITS: Final = tuple(Limits.model_fields)
 _TRIGGERS: Final = ("every", "cron", "on", "changes")
 
 

@@ -27,7 +27,7 @@ from .lines import Line
 from .problems import Path
 from .reader import Reader
 from .sections import duration, first_words
-from .step_heads import FLOW_CALL, read_head, text_of
+from .step_heads import FLOW_CALL, SETTINGS, read_head, text_of
 from .waiting_lines import read_gate, read_launch, read_launch_many, read_memory, read_wait_for
 
 STEPS: Final = (
@@ -38,8 +38,13 @@ _STEP: Final = re.compile(
     r"(?:ask|action|compute|decide|retry|wait\s+for|launch_many|launch|gate|remember|recall)"
     r"\s+(?=[^\W\d])|(?:run|goto)\s+(?=flow\s*\()"
 )
+#: What may stand before the expression: a name, and settings.
 _COMPUTE: Final = re.compile(
-    r"([^\W\d]\w*)(?:\s*,\s*(after)\s*:\s*([^\W\d]\w*(?:\s*,\s*[^\W\d]\w*)*))?(?![\w.(\[])\s*"
+    r"[^\W\d]\w*"
+    r"(?:\s*,\s*(?:after\s*:\s*[^\W\d]\w*(?:\s*,\s*[^\W\d]\w*(?!\w|\s*:))*"
+    r"|(?:optional|retry_on_crash|estimate)\s*:\s*[\w.+-]+"
+    r'|when\s*:\s*"(?:[^"\\\n]|\\.)*"))*'
+    r"(?![\w.(\[])\s*"
 )
 _PARTS: Final = ("on failure", "flows", "state")
 
@@ -106,17 +111,18 @@ def _read_step(reader: Reader, line: Line, path: Path) -> Step | None:
 def _read_compute(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
     match = _COMPUTE.match(line.text, at)
     if match is None or line.text.startswith(",", match.end()):
-        reader.unexpected(line, '"after:" or an expression', at=match.end() + 1 if match else at)
+        takes = ", ".join(f'"{key}:"' for key in SETTINGS)
+        reader.unexpected(
+            line, f"{takes} or an expression", SETTINGS, match.end() + 1 if match else at
+        )
         return None
-    values: dict[str, Any] = {"name": match[1]}
-    reader.mark((*path, "name"), line.start + at)
-    if match[2]:
-        names = [name.strip() for name in match[3].split(",")]
-        values["after"] = () if names == ["none"] else tuple(names)
-        reader.mark((*path, "after"), line.start + match.start(2))
+    first = Line(line.text[: match.end()].rstrip(), line.start, line.end, line.indent)
+    head = read_head(reader, first, at, path)
+    if head is None:
+        return None
     if match.end() >= len(line.text) and not line.children:
         reader.tell(
-            f'Found nothing below "compute {match[1]}", expected an expression like '
+            f'Found nothing below "compute {head.name.text}", expected an expression like '
             "{total: input.a + input.b}.",
             line.start,
         )
@@ -124,7 +130,7 @@ def _read_compute(reader: Reader, line: Line, at: int, path: Path) -> Step | Non
     body = reader.expression(reader.capture(line, match.end()), (*path, "body"), parse_body)
     if body is None:
         return None
-    return reader.build(Compute, path, {**values, "body": body}, line.start)
+    return reader.build(Compute, path, {**head.values(), "body": body}, line.start)
 
 
 def _read_decide(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
@@ -240,8 +246,8 @@ def _read_flows(reader: Reader, block: Line, path: Path) -> tuple[Flow, ...]:
         head = read_head(reader, line, reader.rest(line, "flow"), place)
         if head is None:
             continue
-        if head.after is not None:
-            reader.tell("A flow has no after; its steps have.", line.start)
+        for key in head.settings:
+            reader.tell(f'A flow has no "{key}"; its steps have.', line.start)
         failure = [child for child in line.children if first_words(child, ("on failure",))]
         steps = [child for child in line.children if child not in failure]
         values: dict[str, Any] = {

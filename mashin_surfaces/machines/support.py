@@ -9,19 +9,16 @@ from collections.abc import Iterator
 from typing import Final
 
 from .definition import (
+    FLOW_NAMED,
     Action,
     AskEffect,
     AskMachine,
     AskModel,
-    Gate,
     GotoFlow,
-    Launch,
-    LaunchMany,
     MachineDefinition,
     OtherSurface,
     Recall,
     Remember,
-    Retry,
     RunFlow,
     Step,
     Type,
@@ -33,11 +30,7 @@ from .problems import Path, Problem
 
 NOT_YET: Final = frozenset(
     {
-        "gate",
-        "wait for",
-        "launch",
-        "launch_many",
-        "retry",
+        "on_timeout: flow",
         "on failure",
         "flows",
         "run flow",
@@ -50,15 +43,10 @@ NOT_YET: Final = frozenset(
         'ask … from "@…"',
         "ask … from …, to",
         "with tools",
-        "after",
-        "requires approval for",
         "authority",
         "guards",
         "needs",
-        "max_cost",
         "max_tokens in limits",
-        "warn_at",
-        "dialect: dag",
         "dialect: incubator",
         "webhook",
         "a2a",
@@ -69,11 +57,6 @@ NOT_YET: Final = frozenset(
     }
 )
 _STEPS: Final[dict[type[object], str]] = {
-    Gate: "gate",
-    WaitFor: "wait for",
-    Launch: "launch",
-    LaunchMany: "launch_many",
-    Retry: "retry",
     RunFlow: "run flow",
     GotoFlow: "goto flow",
     Remember: "remember",
@@ -119,17 +102,10 @@ def _rules(definition: MachineDefinition) -> Iterator[tuple[str, Path]]:
     ensures = definition.ensures
     permissions, limits = ensures.permissions, ensures.limits
     for name, present, path in (
-        (
-            "requires approval for",
-            bool(permissions.requires_approval),
-            ("permissions", "requires_approval"),
-        ),
         ("authority", bool(permissions.authority), ("permissions", "authority")),
         ("guards", bool(ensures.guards), ("guards",)),
         ("needs", bool(ensures.needs), ("needs",)),
-        ("max_cost", limits.max_cost is not None, ("limits", "max_cost")),
         ("max_tokens in limits", limits.max_tokens is not None, ("limits", "max_tokens")),
-        ("warn_at", limits.warn_at is not None, ("limits", "warn_at")),
     ):
         if present:
             yield name, ("ensures", *path)
@@ -138,8 +114,8 @@ def _rules(definition: MachineDefinition) -> Iterator[tuple[str, Path]]:
 def _step(step: Step, path: Path) -> Iterator[tuple[str, Path]]:
     if type(step) in _STEPS:
         yield _STEPS[type(step)], path
-    if step.after is not None:
-        yield "after", (*path, "after")
+    if isinstance(step, WaitFor) and FLOW_NAMED.fullmatch(step.on_timeout or ""):
+        yield "on_timeout: flow", (*path, "on_timeout")
     if isinstance(step, AskModel) and step.tools:
         yield "with tools", (*path, "tools")
     if isinstance(step, AskEffect):

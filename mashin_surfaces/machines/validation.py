@@ -59,6 +59,8 @@ def _sentence(item: ErrorDetails) -> str:
             return f"Found the name {given}; {rule}."
         case "missing":
             return f'"{key}" is missing.'
+        case "value_error":  # a sentence of ours
+            return str(context["error"])
         case "extra_forbidden":
             return f'"{key}" is nothing that can stand here.'
     message = item["msg"].removeprefix("Input ").rstrip(".")

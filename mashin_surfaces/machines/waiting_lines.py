@@ -1,4 +1,4 @@
-"""Reads the steps that wait, start or keep something; what they do comes later."""
+"""Reads the steps that wait, start or keep something."""
 
 from __future__ import annotations
 
@@ -27,22 +27,21 @@ def read_wait_for(reader: Reader, line: Line, at: int, path: Path) -> Step | Non
         return None
     values = head.values()
     settings: list[Line] = []
-    for child in line.children:
-        phrase = first_words(child, ("schema", "assuming"))
-        if phrase == "schema":
-            reader.no_rest(child, reader.rest(child, phrase))
-            values["fields"] = reader.fields(child.children, (*path, "fields"))
-        elif phrase == "assuming":
-            values[phrase] = reader.object(child, reader.rest(child, phrase), (*path, phrase))
-        else:
+    for child in _read_assuming(reader, line, path, values):
+        if first_words(child, ("schema",)) is None:
             settings.append(child)
+        elif "fields" in values:
+            reader.tell('A second "schema" in one step.', child.start)
+        else:
+            reader.no_rest(child, reader.rest(child, "schema"))
+            values["fields"] = reader.fields(child.children, (*path, "fields"))
     known = ("event", "callback", "timeout", "on_timeout", "channel")
     for key, child in reader.keys(settings, "wait for", known):
         reader.mark((*path, key.name), child.start)
         if key.name == "on_timeout":
             match = FLOW_CALL.fullmatch(child.text, key.at)
             if match:
-                values[key.name] = match[1]
+                values[key.name] = f"flow({match[1]})"
                 continue
         found = reader.values(child, key.at)
         if not found:
@@ -58,6 +57,21 @@ def read_wait_for(reader: Reader, line: Line, at: int, path: Path) -> Step | Non
     return reader.build(WaitFor, path, values, line.start)
 
 
+def _read_assuming(reader: Reader, line: Line, path: Path, values: dict[str, Any]) -> list[Line]:
+    """Puts ``assuming`` into ``values``; the other lines of the block."""
+    others: list[Line] = []
+    for child in line.children:
+        if first_words(child, ("assuming",)) is None:
+            others.append(child)
+        elif "assuming" in values:
+            reader.tell('A second "assuming" in one step.', child.start)
+        else:
+            values["assuming"] = reader.object(
+                child, reader.rest(child, "assuming"), (*path, "assuming")
+            )
+    return others
+
+
 def read_launch(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
     head = read_head(reader, line, at, path, ("from", "machine"))
     if head is None:
@@ -65,7 +79,8 @@ def read_launch(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
     values: dict[str, Any] = {**head.values(), "inputs": {}}
     for option in head.options.values():
         values["machine"] = text_of(reader, line, at, option)
-    for key, child in reader.keys(line.children, "This step"):
+    inputs = _read_assuming(reader, line, path, values)
+    for key, child in reader.keys(inputs, "This step"):
         if key.name == "machine" and not key.is_quoted:
             found = reader.values(child, key.at)
             values["machine"] = as_text(reader, child, key.at, found[0]) if found else None
@@ -82,7 +97,8 @@ def read_launch_many(reader: Reader, line: Line, at: int, path: Path) -> Step | 
         return None
     values = head.values()
     known = ("machine", "items", "input_key", "extra_input", "max_concurrency", "collect")
-    for key, child in reader.keys(line.children, "launch_many", known):
+    settings = _read_assuming(reader, line, path, values)
+    for key, child in reader.keys(settings, "launch_many", known):
         if key.name in {"items", "extra_input"}:
             expression = reader.expression(reader.capture(child, key.at), (*path, key.name))
             if expression is not None:
@@ -105,7 +121,8 @@ def read_gate(reader: Reader, line: Line, at: int, path: Path) -> Step | None:
         return None
     values = head.values()
     known = ("title", "question", "context", "options", "class", "timeout")
-    for key, child in reader.keys(line.children, "gate", known):
+    settings = _read_assuming(reader, line, path, values)
+    for key, child in reader.keys(settings, "gate", known):
         name = "gate_class" if key.name == "class" else key.name
         reader.mark((*path, name), child.start + key.at)
         if key.name in {"title", "question", "context"}:

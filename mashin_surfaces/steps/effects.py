@@ -26,12 +26,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """A registered function. ``stream``: an async generator, each yield is one result."""
+    """A registered function. ``stream``: an async generator, each yield is one result.
+
+    ``idempotent``: whether it may run again when nobody knows if it has run.
+    """
 
     name: str
     function: Callable[..., Any]
     kind: Kind
     arguments: TypeAdapter[dict[str, Any]]
+    idempotent: bool = True
 
     def check(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The keyword arguments for the function, converted by its type hints.
@@ -57,7 +61,9 @@ class EffectRegistry:
         self._effects: dict[str, Effect] = {}
         self._modules: tuple[str, ...] | None = None
 
-    def register(self, name: str, function: Callable[..., Any]) -> Effect:
+    def register(
+        self, name: str, function: Callable[..., Any], *, idempotent: bool = True
+    ) -> Effect:
         """Add a function; the same function again is fine, another under the name is not."""
         before = self._effects.get(name)
         if before is not None and not is_same_code(before.function, function):
@@ -65,7 +71,7 @@ class EffectRegistry:
                 f'Two effects are called "{name}": {where_of(before.function)} and '
                 f"{where_of(function)}. Rename one of them."
             )
-        made = Effect(name, function, _kind_of(function), arguments_of(function))
+        made = Effect(name, function, _kind_of(function), arguments_of(function), idempotent)
         self._effects[name] = made
         return made
 
@@ -93,18 +99,21 @@ class EffectRegistry:
 registry = EffectRegistry()
 
 
-def effect(name: str) -> Callable[[F], F]:
+def effect(name: str, *, idempotent: bool = True) -> Callable[[F], F]:
     """Register a function as the effect ``name`` (sync, async, or an async generator).
 
     Arguments are checked against the type hints before the call. What it returns is the step's
     output: an object, when its fields are to be read as ``steps.<step>.<field>``. A synchronous
     function runs on a thread, an asynchronous one on the server's event loop: it must not block.
+
+    ``idempotent=False``: doing it twice is wrong (a mail, a payment). When a process died while it
+    ran, a run asks somebody before it is done again.
     """
     if callable(name) or not name:  # also: @effect without its name
         raise TypeError('Write the effect\'s name: @effect("weather.now").')
 
     def decorate(function: F) -> F:
-        registry.register(name, function)
+        registry.register(name, function, idempotent=idempotent)
         return function
 
     return decorate
