@@ -27,6 +27,7 @@ def with_surfaces(django_application: Application) -> Application:
     from .exceptions import Code, Refusal
     from .panels.clock import panel_clock
     from .rooms.hub import hub
+    from .runs.engine import engine
     from .surfaces.denial import deny
     from .surfaces.panel_socket import panel_of, serve_panel
     from .surfaces.routes import routes
@@ -45,6 +46,7 @@ def with_surfaces(django_application: Application) -> Application:
         hub().start()
         clock.start()
         panel_clock().start()
+        engine().start()
         if scope["type"] == "websocket":
             route = routes.find("websocket", scope["path"])
             if route is None and (panel := panel_of(scope["path"])) is not None:

@@ -9,6 +9,7 @@ from .ledger.record import check_writer
 from .machines.watch import bump_if_migrated, on_bump, watcher
 from .rooms import doorbell, hub, retention
 from .rooms.log import room_threads
+from .runs import engine as runs
 from .server.health import CHECKS, WARNINGS
 from .steps.effects import registry as effects
 from .steps.threads import effect_threads
@@ -42,5 +43,6 @@ def connect() -> None:
     clock.every("rooms", retention.EVERY, retention.trim_due)
     on_bump.append(doorbell.tell)
     hub.on_news.append(lambda epoch: watcher.wake())
+    hub.on_news.append(runs.heard)
     CHECKS["ledger"] = check_writer
     WARNINGS["rooms"] = hub.trouble

@@ -83,6 +83,37 @@ class PanelSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RunSettings:
+    #: Where the HTTP interface and the sockets of runs begin.
+    PREFIX: str = "/api/dags"
+    #: Kinds of credentials that runs take.
+    AUTH: Sequence[Literal["session", "jwt", "api_key", "none"]] = ("session", "jwt", "api_key")
+    #: Messages a second that a principal may send to runs, as ``"20/s burst 40"``; None: any.
+    RATE: str | None = None
+    #: "process": nodes run in the process that works on the run. "celery": in Celery's workers.
+    RUNNER: Literal["process", "celery"] = "process"
+    #: Nodes of one run at once, when neither the machine nor the caller says it.
+    MAX_PARALLEL: int = 8
+    #: Runs on which one process works at once; others wait for it, or another.
+    MAX_RUNS: int = 500
+    #: Nodes of one run, and children of one ``launch_many``.
+    MAX_NODES: int = 10_000
+    MAX_CHILDREN: int = 1_000
+    #: Seconds that one attempt of a node may take.
+    NODE_TIMEOUT: float = 120.0
+    #: Seconds for which a gate is open when it says nothing.
+    GATE_TIMEOUT: float = 86_400.0
+    #: What happens when the budget is spent: a person is asked, or the run ends.
+    ON_BUDGET: Literal["gate", "fail"] = "gate"
+    #: The share of the budget at which a warning is told.
+    WARN_AT: float = 0.8
+    #: Bytes of one frame or request.
+    MAX_MESSAGE: int = 1024 * 1024
+    #: Seconds without a frame after which a connection is closed.
+    IDLE_TIMEOUT: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     #: "model": ``ask … using`` calls the provider. "assume": it answers with the step's
     #: ``assuming`` values, shown as "assumed" on pages, in the admin and in the ledger.
@@ -106,6 +137,7 @@ class Settings:
     #: Threads for synchronous effects, in each process.
     EFFECT_THREADS: int = 8
     PANELS: PanelSettings = field(default_factory=PanelSettings)
+    RUNS: RunSettings = field(default_factory=RunSettings)
     #: Threads that read rooms' logs, in each process.
     ROOM_THREADS: int = 4
     #: Topics that one websocket may be subscribed to.

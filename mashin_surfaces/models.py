@@ -5,19 +5,26 @@ from .ledger.models import SurfaceAccess
 from .machines.models import Epoch, Machine, MachineRevision, Surface
 from .panels.models import Due, Panel, PanelRequest, Suspension
 from .rooms.models import Room, RoomEvent, RoomMember
+from .runs.models import CostEntry, Decision, Execution, Gate, Node, Run
 from .timers.models import ServerProcess, Timer
 
 __all__ = [
     "ApiKey",
+    "CostEntry",
+    "Decision",
     "Due",
     "Epoch",
+    "Execution",
+    "Gate",
     "Machine",
     "MachineRevision",
+    "Node",
     "Panel",
     "PanelRequest",
     "Room",
     "RoomEvent",
     "RoomMember",
+    "Run",
     "ServerProcess",
     "Surface",
     "SurfaceAccess",

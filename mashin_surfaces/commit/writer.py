@@ -73,14 +73,18 @@ class GroupCommit:
         """``put``, with other sinks' items in the same transaction; waits for the first."""
         await self._wait(sink, item, [Work(other, each, None) for other, each in companions])
 
-    async def run(self, unit: Callable[[BaseDatabaseWrapper], T]) -> T:
+    async def run(
+        self, unit: Callable[[BaseDatabaseWrapper], T], *companions: tuple[Sink[Any], Any]
+    ) -> T:
         """``unit(connection)`` in a savepoint of the transaction; its result once committed.
 
         What the unit raises is raised here, and undoes only this unit. It runs once at most, on
         the writer's thread, where ``connection`` is also what the ORM uses. After ``CommitFailed``
-        nobody knows whether it counts.
+        nobody knows whether it counts. ``companions``: other sinks' items for the same
+        transaction, written after it.
         """
-        result: T = await self._wait(None, unit)
+        works = [Work(other, each, None) for other, each in companions]
+        result: T = await self._wait(None, unit, works)
         return result
 
     def put_now(self, sink: Sink[Item], item: Item) -> None:

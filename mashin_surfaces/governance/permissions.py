@@ -13,11 +13,12 @@ from ..machines.run_graph import covers
 class PermissionSet:
     """The ``permissions`` of a machine, compiled; each effect's verdict is kept."""
 
-    __slots__ = ("_allowed", "_denied", "_verdicts")
+    __slots__ = ("_allowed", "_denied", "_gated", "_verdicts")
 
     def __init__(self, permissions: Permissions) -> None:
         self._allowed = permissions.allowed + permissions.requires_approval
         self._denied = permissions.denied
+        self._gated = permissions.requires_approval
         self._verdicts: dict[str, bool] = {}  # bounded by the effects that the steps name
 
     def allows(self, effect: str) -> bool:
@@ -28,3 +29,7 @@ class PermissionSet:
                 self._denied, effect
             )
         return verdict
+
+    def wants_approval(self, effect: str) -> bool:
+        """Whether somebody has to approve ``effect`` before it acts."""
+        return covers(self._gated, effect)

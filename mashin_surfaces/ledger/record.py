@@ -20,6 +20,10 @@ from .sink import sink
 logger = logging.getLogger(__name__)
 
 
+#: An access row for somebody else's transaction: its sink, and what makes it.
+Companion = tuple[Sink[Any], Callable[[], Access | None]]
+
+
 async def record(access: Access) -> None:
     """Returns when the row is committed.
 
@@ -45,9 +49,7 @@ def record_soon(access: Access) -> None:
     writer(_database()).put_soon(sink, access)
 
 
-def companions(
-    alias: str, row: Callable[[], Access | None]
-) -> tuple[tuple[Sink[Any], Callable[[], Access | None]], ...]:
+def companions(alias: str, row: Callable[[], Access | None]) -> tuple[Companion, ...]:
     """The row for a transaction on the database ``alias``, made when the rest of it is done.
 
     Nothing when the ledger is in another database: then ``record_soon`` has to do.

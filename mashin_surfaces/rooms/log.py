@@ -133,7 +133,11 @@ def append(
 ) -> Appended:
     """``aappend`` for synchronous code. Inside ``atomic()`` it is part of that transaction: told
     after its commit, undone with it."""
-    item = Append(room, events, mutations, expect)
+    return put(Append(room, events, mutations, expect))
+
+
+def put(item: Append) -> Appended:
+    """``append`` of a request."""
     if connections[database()].in_atomic_block:
         append_here([item], database(), doorbell.ring)
         return item.outcome()

@@ -1,0 +1,1 @@
+"""Runs: a machine's steps as a graph, executed once, durably, with gates for people."""

@@ -1,0 +1,310 @@
+"""The runs of one process: which it works on, which it takes over, which it starts.
+
+Every process looks for runs that are due, or whose holder has died; whoever is first has them.
+What is told through the channel layer (``runs``) only makes it look sooner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from django.db import DatabaseError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F, Q, QuerySet
+
+from ..commit import CommitFailed, writer
+from ..conf import settings
+from ..exceptions import Code, Refusal
+from ..ledger.record import Companion
+from ..rooms import doorbell
+from ..rooms.log import database, room_threads
+from ..timers import process
+from ..timers.models import ServerProcess
+from ..timers.moments import before
+from .announcements import announce
+from .driver import Driver, Runner
+from .endings import give_up
+from .models import Run
+from .progress import Progress
+from .runners import ProcessRunner
+from .store import Creation, NewRun, load, written
+
+logger = logging.getLogger(__name__)
+
+#: What is told to other processes when a run has something to do.
+NEWS = "runs"
+#: Seconds between two looks for what is due, at most and at least.
+LOOK = 0.5
+SOONEST = 0.01
+#: Seconds after its last beat from which on a holder counts as dead.
+DEAD = 6.0
+#: Runs that are taken up by one look.
+MOST_TAKEN = 100
+
+
+class Engine:
+    """The runs that are worked on by one event loop."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.runner: Runner = _runner()
+        self._drivers: dict[str, Driver] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._idle: set[str] = set()
+
+    def start(self) -> None:
+        """Look for what is due from now on."""
+        if self._looking is None or self._looking.done():
+            self._looking = self.loop.create_task(self._look_out())
+
+    async def close(self) -> None:
+        """End its tasks; for who ends the loop. What is held is taken over by others."""
+        tasks = [*self._tasks, *([self._looking] if self._looking else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    @property
+    def is_looking(self) -> bool:
+        return self._looking is not None and not self._looking.done()
+
+    @property
+    def has_place(self) -> bool:
+        return len(self._drivers) < settings.RUNS.MAX_RUNS
+
+    # -- new runs -------------------------------------------------------------------------------
+
+    async def create(self, new: NewRun, *companions: Companion) -> Run:
+        """Start a run; returns when it is committed, with the first steps it took.
+
+        Raises ``Refusal`` (conflict: another run has this idempotency key) and ``CommitFailed``.
+        """
+        creation = Creation(new)
+        state, change = creation.state, creation.change
+        run = state.run
+        progress: Progress | None = None
+        if self.has_place:
+            progress = Progress(state, change)
+            progress.go_on(())
+            if progress.is_resting:
+                progress.rest()
+            else:
+                run.holder, run.fence = process.process_id(), 1
+        else:
+            run.due_at = change.now
+
+        def unit(connection: BaseDatabaseWrapper) -> Run:
+            if run.holder:
+                process.ensure(connection)
+            return written(creation, connection.alias)
+
+        stored = await writer(database()).run(unit, *companions)
+        if stored is not run:
+            return stored
+        if progress is None:
+            doorbell.tell(NEWS)
+            return run
+        announce(state, change, is_over=progress.is_over)
+        if not progress.is_resting:
+            driver = Driver(state, self.runner)
+            driver.begin(progress.to_run)
+            self._have(driver, driver.drive)
+        return run
+
+    # -- runs that are there ----------------------------------------------------------------------
+
+    def take_up(self, id: str, *, is_held: bool = False) -> None:
+        """Work on a run when it is free; ``is_held``: this process holds it already."""
+        driver = self._drivers.get(id)
+        if driver is not None:
+            driver.poke()
+        else:
+            self._spawn(self._take(id, is_held=is_held))
+
+    def news(self) -> None:
+        """Somebody told that a run has something to do."""
+        self._news.set()
+
+    async def _take(self, id: str, *, is_held: bool) -> None:
+        try:
+            if not is_held:
+                is_held = await writer(database()).run(lambda connection: _claim(connection, id))
+            if not is_held or id in self._drivers:
+                return
+            state = await room_threads.run(load, id)
+        except (CommitFailed, DatabaseError) as error:
+            logger.warning("The run %s can't be taken up now: %s", id, error)
+            return
+        except Refusal as refusal:  # its machine is gone
+            await give_up(id, refusal)
+            return
+        except Exception:
+            logger.exception("The run %s can't be worked on.", id)
+            await give_up(id, Refusal(Code.EXECUTION_FAILED, "The run can't be worked on."))
+            return
+        if state is not None and id not in self._drivers:
+            driver = Driver(state, self.runner)
+            self._have(driver, driver.take_over)
+
+    def _have(self, driver: Driver, work: Callable[[], Awaitable[None]]) -> None:
+        self._drivers[driver.id] = driver
+        _worked_on[driver.id] = driver
+        self._spawn(self._work(driver, work))
+
+    async def _work(self, driver: Driver, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception:
+            logger.exception("The run %s can't be worked on.", driver.id)
+            await give_up(driver.id, Refusal(Code.EXECUTION_FAILED, "The run can't be worked on."))
+        finally:
+            del self._drivers[driver.id]
+            _worked_on.pop(driver.id, None)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- looking out ----------------------------------------------------------------------------
+
+    async def _look_out(self) -> None:
+        is_failing = False
+        while True:
+            wait = LOOK
+            self._news.clear()
+            try:
+                found = await room_threads.run(_look)
+                wait, is_failing = found.wait, False
+                for id, version in found.held.items():
+                    driver = self._drivers.get(id)
+                    if driver is not None and version > driver.version:
+                        driver.poke()
+                # Held here, and nobody works on it: not the first time, it may just have begun.
+                idle = {id for id in found.held if id not in _worked_on}
+                for id in idle & self._idle:
+                    self.take_up(id, is_held=True)
+                self._idle = idle
+                for id in found.due[: max(0, settings.RUNS.MAX_RUNS - len(self._drivers))]:
+                    self.take_up(id)
+            except DatabaseError as error:
+                if not is_failing:
+                    logger.warning("What is due for runs can't be read: %s", error)
+                is_failing = True
+            except Exception:
+                logger.exception("The look-out for runs failed and goes on.")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._news.wait()
+
+
+class Found(NamedTuple):
+    """What a look found: runs to take up, the versions of runs held by this process, and when to
+    look again, in seconds."""
+
+    due: list[str]
+    held: dict[str, int]
+    wait: float
+
+
+def _look() -> Found:
+    runs = Run.objects.using(database())
+    now = datetime.now(UTC)
+    is_due = Q(holder="", due_at__lte=now)
+    due = list(runs.filter(is_due).order_by("due_at").values_list("pk", flat=True)[:MOST_TAKEN])
+    if len(due) < MOST_TAKEN:
+        orphans = runs.exclude(holder="").exclude(holder__in=living())
+        due += orphans.values_list("pk", flat=True)[:MOST_TAKEN]
+    held = dict(runs.filter(holder=process.process_id()).values_list("pk", "version"))
+    later = runs.filter(holder="", due_at__gt=now).order_by("due_at")
+    moment = later.values_list("due_at", flat=True).first()
+    wait = LOOK if moment is None else (moment - now).total_seconds()
+    return Found(due, held, max(SOONEST, min(LOOK, wait)))
+
+
+def living() -> QuerySet[ServerProcess, str]:
+    """The processes that are believed to live."""
+    rows = ServerProcess.objects.using(database()).filter(beat_at__gt=before(DEAD))
+    return rows.values_list("pk", flat=True)
+
+
+def is_free() -> Q:
+    """Whether nobody who lives works on a run."""
+    return Q(holder="") | ~Q(holder__in=living())
+
+
+def hold(alias: str, id: str) -> bool:
+    """Inside a transaction: this process works on the run from now on, if nobody else does."""
+    free = Run.objects.using(alias).filter(is_free(), pk=id, ended_at=None)
+    return bool(
+        free.update(
+            holder=process.process_id(),
+            fence=F("fence") + 1,
+            version=F("version") + 1,
+            due_at=None,
+        )
+    )
+
+
+def _claim(connection: BaseDatabaseWrapper, id: str) -> bool:
+    process.ensure(connection)
+    return hold(connection.alias, id)
+
+
+def _runner() -> Runner:
+    if settings.RUNS.RUNNER == "celery":
+        from .celery_runner import CeleryRunner
+
+        return CeleryRunner()
+    return ProcessRunner()
+
+
+#: Every run that some loop of this process works on.
+_worked_on: dict[str, Driver] = {}
+_engines: WeakKeyDictionary[asyncio.AbstractEventLoop, Engine] = WeakKeyDictionary()
+
+
+def engine() -> Engine:
+    """The engine of the running loop."""
+    loop = asyncio.get_running_loop()
+    found = _engines.get(loop)
+    if found is None:
+        found = _engines[loop] = Engine()
+    return found
+
+
+def wake() -> None:
+    """Have the engines of this process look; from any thread."""
+    for each in tuple(_engines.values()):
+        with suppress(RuntimeError):  # its loop is closed
+            each.loop.call_soon_threadsafe(each.news)
+
+
+def heard(news: str) -> None:
+    """Another process told something."""
+    if news == NEWS:
+        wake()
+
+
+def is_working() -> bool:
+    """Whether an engine of this process looks for runs."""
+    return any(each.is_looking for each in tuple(_engines.values()))
+
+
+def adopt(id: str) -> None:
+    """Work on a run that this process holds; from any thread."""
+    for each in tuple(_engines.values()):
+        if each.is_looking:
+            with suppress(RuntimeError):
+                each.loop.call_soon_threadsafe(partial(each.take_up, id, is_held=True))
+                return

@@ -1,0 +1,163 @@
+"""``launch`` and ``launch_many``: runs that a run starts, in the transaction that says so.
+
+``launch`` goes on at once. ``launch_many`` with ``collect`` waits: its node runs, and no process
+holds the run, until the last child has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+from django.db.models import F
+
+from ..conf import settings
+from ..exceptions import Code, Refusal
+from ..governance.door import governed
+from ..machines.definition import Launch, LaunchMany
+from ..machines.registry import registry
+from ..rooms.log import database
+from ..steps.nodes import NodeStep
+from .change import Change
+from .execution import Outcome
+from .models import Node, Run
+from .state import RunState
+from .states import NodeStatus
+
+
+def begin(state: RunState, change: Change, node: Node, step: NodeStep) -> None:
+    """Start what a node launches; raises ``Refusal`` when that can't be."""
+    execution = state.execution(node)
+    if isinstance(step.inner, Launch):
+        given = {name: value(execution) for name, value in step.expressions.items()}
+        id = _launch(state, change, node, 0, step.inner.machine, given)
+        _done(change, node, {"run_id": id})
+        return
+    assert isinstance(step.inner, LaunchMany)  # noqa: S101  nothing else comes here
+    inputs = _inputs(state, node, step)
+    if step.inner.collect:
+        change.set_node(
+            node, NodeStatus.RUNNING, attempt=node.attempt + 1, started_at=change.now, reason=""
+        )
+        go_on(state, change, node, [])
+        return
+    machine = step.inner.machine
+    ids = [_launch(state, change, node, n, machine, each) for n, each in enumerate(inputs)]
+    _done(change, node, {"run_ids": ids})
+
+
+#: How deep runs may launch each other.
+MOST_DEPTH = 16
+
+#: A child as its parent sees it: its place, id, outcome ("" while it runs), output, error.
+Child = tuple[int, str, str, Any, Any]
+
+
+def children(run: Run) -> dict[str, list[Child]]:
+    """The children of a run, by node, in order. Queries."""
+    rows = Run.objects.using(database()).filter(parent=run).order_by("parent_index")
+    found: dict[str, list[Child]] = {}
+    for row in rows.only("parent_node", "parent_index", "outcome", "output", "error", "ended_at"):
+        outcome = "" if row.ended_at is None else row.outcome
+        child = (row.parent_index, row.pk, outcome, row.output, row.error)
+        found.setdefault(row.parent_node, []).append(child)
+    return found
+
+
+def go_on(state: RunState, change: Change, node: Node, before: list[Child]) -> Outcome | None:
+    """Launch as many as may run; what came of all of them, once they have ended."""
+    step = state.steps[node.name]
+    assert isinstance(step.inner, LaunchMany)  # noqa: S101  see ``RunState.collecting``
+    inputs = _inputs(state, node, step)
+    running = sum(not child[2] for child in before)
+    for index in range(len(before), len(inputs)):
+        if running >= step.inner.max_concurrency:
+            break
+        _launch(state, change, node, index, step.inner.machine, inputs[index])
+        running += 1
+    if running or len(before) < len(inputs):
+        return None
+    results = [
+        {"run_id": id, "outcome": outcome, "output": output, **({"error": error} if error else {})}
+        for _, id, outcome, output, error in before
+    ]
+    began = node.started_at or change.now
+    return Outcome(
+        node.name,
+        node.attempt,
+        output={"results": results},
+        seconds=(change.now - began).total_seconds(),
+    )
+
+
+def _inputs(state: RunState, node: Node, step: NodeStep) -> list[dict[str, Any]]:
+    assert isinstance(step.inner, LaunchMany)  # noqa: S101  see ``RunState.collecting``
+    execution = state.execution(node)
+    items = step.expressions["items"](execution)
+    extra = step.expressions["extra_input"](execution) if "extra_input" in step.expressions else {}
+    if not isinstance(items, list) or not isinstance(extra, dict):
+        raise Refusal(
+            Code.EXECUTION_FAILED, f'The step "{node.name}" launches for a list, and got none.'
+        )
+    if len(items) > settings.RUNS.MAX_CHILDREN:
+        raise Refusal(
+            Code.TOO_LARGE,
+            f'The step "{node.name}" would launch {len(items)} runs; '
+            f"{settings.RUNS.MAX_CHILDREN} are allowed.",
+        )
+    return [{**extra, step.inner.input_key: item} for item in items]
+
+
+def _done(change: Change, node: Node, output: Any) -> None:
+    change.set_node(
+        node, NodeStatus.RUNNING, attempt=node.attempt + 1, started_at=change.now, reason=""
+    )
+    change.set_node(node, NodeStatus.COMPLETED, output=output, ended_at=change.now)
+
+
+def _launch(
+    state: RunState, change: Change, node: Node, index: int, machine: str, given: dict[str, Any]
+) -> str:
+    """Have a child written with this change; its id is the same whenever it is launched."""
+    from .store import Creation, NewRun  # which needs what needs this module
+
+    parent = state.run
+    compiled = registry.snapshot.machines.get(machine)
+    if compiled is None or not compiled.enabled:
+        raise Refusal(Code.NOT_FOUND, f'There is no machine "{machine}" to launch.')
+    if parent.depth >= MOST_DEPTH:
+        raise Refusal(Code.EXECUTION_FAILED, f"Runs launch each other {MOST_DEPTH} deep at most.")
+    checked = compiled.accepts.check(given)
+    id = uuid5(NAMESPACE_OID, f"{parent.id}:{node.name}:{node.attempt}:{index}").hex
+    creation = Creation(
+        NewRun(
+            governed(compiled),
+            checked,
+            parent.principal,
+            client=parent.client,
+            parent=(parent.id, node.name, index),
+            id=id,
+        )
+    )
+    creation.state.run.depth = parent.depth + 1
+    creation.state.run.due_at = change.now
+
+    def write(alias: str) -> None:
+        if not Run.objects.using(alias).filter(pk=id).exists():
+            creation.write(alias)
+
+    change.also.append(write)
+    return id
+
+
+def tell_parent(run: Run, now: datetime) -> Callable[[str], None]:
+    """What a child's last change writes besides: its parent has to look again."""
+
+    def write(alias: str) -> None:
+        Run.objects.using(alias).filter(pk=run.parent_id, ended_at=None).update(
+            version=F("version") + 1, due_at=now
+        )
+
+    return write

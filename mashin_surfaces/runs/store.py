@@ -1,0 +1,243 @@
+"""Runs made, loaded, found and read. Synchronous, on a thread that may query.
+
+``Creation`` puts a run together in memory, so that its first steps can be taken before it is
+written: a run that only computes is made and ended by one transaction.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from django.db import IntegrityError, connections, transaction
+
+from ..commit.rows import insert_rows
+from ..conf import settings
+from ..exceptions import Code, Refusal
+from ..governance.door import GovernedMachine, governed
+from ..machines.definition import MachineDefinition, Step
+from ..machines.models import Machine, MachineRevision
+from ..machines.registry import CompiledMachine, registry
+from ..machines.run_graph import needs_of
+from ..rooms.appending import COLUMNS as EVENT_COLUMNS
+from ..rooms.log import database
+from ..rooms.models import Room, RoomEvent
+from ..steps.nodes import NodeStep, compile_node_step, compile_nodes
+from .accounts import amount
+from .change import Change
+from .models import Gate, Node, Run
+from .state import RunState
+
+#: Machines at some revision that are kept compiled.
+MOST_COMPILED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What a run is started with. ``input``: checked against ``accepts``.
+
+    ``parent``: the run and node that launched it, and which of their children it is.
+    """
+
+    machine: GovernedMachine
+    input: dict[str, Any]
+    principal: str
+    client: str = ""
+    budget: Decimal | None = None
+    max_parallel: int | None = None
+    request_key: str | None = None
+    parent: tuple[str, str, int] | None = None
+    id: str = ""
+
+
+class Creation:
+    """A run that is not written yet."""
+
+    def __init__(self, new: NewRun) -> None:
+        compiled = new.machine.compiled
+        definition = compiled.definition
+        if not definition.implements.steps:
+            raise Refusal(
+                Code.INVALID_INPUT, f'The machine "{compiled.name}" has no steps: nothing can run.'
+            )
+        limits, now = definition.ensures.limits, datetime.now(UTC)
+        budget = limits.max_cost if new.budget is None else new.budget
+        parent, node, index = new.parent or (None, "", 0)
+        run = Run(
+            id=new.id or uuid4().hex,
+            machine=compiled.name,
+            revision=compiled.revision,
+            input=new.input,
+            principal=new.principal[:200],
+            client=new.client[:64],
+            request_key=new.request_key,
+            seed=random.getrandbits(62),
+            max_parallel=new.max_parallel or limits.max_parallel or settings.RUNS.MAX_PARALLEL,
+            budget=None if budget is None else amount(budget),
+            spent=Decimal(0),
+            reserved=Decimal(0),
+            parent_id=parent,
+            parent_node=node,
+            parent_index=index,
+            deadline_at=None if limits.timeout is None else now + timedelta(seconds=limits.timeout),
+            started_at=now,
+        )
+        needs, steps = needs_of(definition), steps_of(new.machine)
+        nodes = [
+            Node(
+                run=run,
+                name=name,
+                position=position,
+                title=name.replace("_", " "),
+                kind=steps[name].kind,
+                needs=list(needed),
+                reserved=Decimal(0),
+            )
+            for position, (name, needed) in enumerate(needs.items())
+        ]
+        self.state = RunState(run, nodes, (), new.machine, steps)
+        self.change = Change(self.state)
+        self.change.tell("run_state", status=run.status)
+
+    def write(self, alias: str) -> None:
+        """Inside a transaction: the run as it is by now, with its log."""
+        run, change = self.state.run, self.change
+        run.room = Room.objects.using(alias).create(
+            kind=Room.Kind.RUN,
+            key=run.id,
+            machine=run.machine,
+            epoch=uuid4().hex,
+            head=len(change.events),
+        )
+        run.save(using=alias, force_insert=True)
+        Node.objects.using(alias).bulk_create(self.state.nodes.values())
+        change.write_besides(alias)
+        at = change.now.isoformat(" ", "microseconds")
+        connection = connections[alias]
+        at = at if connection.vendor == "postgresql" else at[:26]
+        insert_rows(
+            connection,
+            RoomEvent._meta.db_table,
+            EVENT_COLUMNS,
+            [
+                (run.room_id, offset, event.type, event.payload, event.actor, "", at)
+                for offset, event in enumerate(change.events, 1)
+            ],
+        )
+
+
+def written(creation: Creation, alias: str) -> Run:
+    """Write it, or find the run that the same request has started before."""
+    run = creation.state.run
+    if run.request_key is None:
+        creation.write(alias)
+        return run
+    same = Run.objects.using(alias).filter(principal=run.principal, request_key=run.request_key)
+    before = same.first()
+    if before is None:
+        try:
+            with transaction.atomic(using=alias):
+                creation.write(alias)
+            return run
+        except IntegrityError:  # somebody was quicker
+            before = same.get()
+    if (before.machine, before.input) != (run.machine, run.input):
+        raise Refusal(
+            Code.CONFLICT, "This idempotency key was used for another run: take a new one."
+        )
+    return before
+
+
+# -- machines at a revision -----------------------------------------------------------------------
+
+_compiled: OrderedDict[tuple[str, int], GovernedMachine] = OrderedDict()
+_steps: OrderedDict[int, tuple[GovernedMachine, dict[str, NodeStep]]] = OrderedDict()
+
+
+def machine_at(name: str, revision: int) -> GovernedMachine:
+    """The machine as it was at a revision; raises ``Refusal`` when it is gone."""
+    current = registry.snapshot.machines.get(name)
+    if current is not None and current.revision == revision:
+        return governed(current)
+    found = _compiled.get((name, revision))
+    if found is None:
+        row = (
+            MachineRevision.objects.using(Machine.objects.db)
+            .filter(machine__name=name, revision=revision)
+            .values_list("definition", flat=True)
+            .first()
+        )
+        if row is None:
+            raise Refusal(Code.NOT_FOUND, f'The machine "{name}", revision {revision}, is gone.')
+        definition = MachineDefinition.model_validate(row)
+        compiled = CompiledMachine.of(definition, revision=revision)
+        found = _compiled[name, revision] = GovernedMachine(compiled)
+        while len(_compiled) > MOST_COMPILED:
+            _compiled.popitem(last=False)
+    return found
+
+
+def steps_of(machine: GovernedMachine) -> dict[str, NodeStep]:
+    """The machine's steps as nodes, compiled once."""
+    found = _steps.get(id(machine))
+    if found is None or found[0] is not machine:
+        steps = compile_nodes(machine.compiled.definition.implements.steps)
+        found = _steps[id(machine)] = (machine, steps)
+        while len(_steps) > MOST_COMPILED:
+            _steps.popitem(last=False)
+    return found[1]
+
+
+# -- read -----------------------------------------------------------------------------------------
+
+
+def load(id: str, alias: str | None = None) -> RunState | None:
+    """A run with all that belongs to it, as it is now; None when it is gone."""
+    alias = alias or database()
+    run = Run.objects.using(alias).filter(pk=id).first()
+    if run is None:
+        return None
+    nodes = list(Node.objects.using(alias).filter(run=run).order_by("position"))
+    for node in nodes:
+        node.run = run
+    gates = list(Gate.objects.using(alias).filter(run=run))
+    machine = machine_at(run.machine, run.revision)
+    steps: Mapping[str, NodeStep] = steps_of(machine)
+    own = {node.name: node.step for node in nodes if node.step is not None}
+    if own:
+        steps = {**steps, **{name: compile_node_step(parsed(step)) for name, step in own.items()}}
+    return RunState(run, nodes, gates, machine, steps)
+
+
+def parsed(step: dict[str, Any]) -> Step:
+    """A step's definition as an object; pydantic's ``ValidationError`` for what is none."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter[Step](Step).validate_python(step)
+
+
+def find(key: str) -> Run:
+    """The run with this id, or the newest run of the machine with this name."""
+    runs = Run.objects.using(database()).select_related("room")
+    found = runs.filter(pk=key).first() or runs.filter(machine=key).first()
+    if found is None:
+        raise Refusal(Code.NOT_FOUND, f'There is no run "{key[:100]}".', subject="run")
+    return found
+
+
+@contextmanager
+def one_moment(alias: str) -> Iterator[None]:
+    """Reads that belong together see the same state of the database."""
+    connection = connections[alias]
+    with transaction.atomic(using=alias):
+        if connection.vendor == "postgresql" and len(connection.savepoint_ids) == 0:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield

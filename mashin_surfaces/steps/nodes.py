@@ -1,0 +1,178 @@
+"""Steps as the nodes of a graph: each compiled alone, with what decides when it runs and again.
+
+Which node runs when, and what becomes of its output, is ``runs/``'s business.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from ..exceptions import Code
+from ..machines.definition import (
+    Action,
+    AskEffect,
+    Decide,
+    Gate,
+    Launch,
+    LaunchMany,
+    Retry,
+    Step,
+    WaitFor,
+)
+from ..machines.expressions import parse_expression, parse_template
+from .effects import registry as effects
+from .evaluation import compile_node
+from .evaluation.values import is_true
+from .program import compile_step
+from .run import Run
+
+#: Kinds of steps that an execution does not run: the run itself waits, or launches.
+WAITING = (Gate, WaitFor, Launch, LaunchMany)
+#: What can't be better the next time.
+FINAL = frozenset(
+    {
+        Code.PERMISSION_DENIED.value,
+        Code.APPROVAL_DENIED.value,
+        Code.INVALID_INPUT.value,
+        Code.NOT_FOUND.value,
+        Code.BUDGET_EXCEEDED.value,
+    }
+)
+#: Seconds between two attempts at most.
+LONGEST_DELAY = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """``max`` attempts in all; ``delay`` is in seconds."""
+
+    max: int = 1
+    backoff: str = "none"
+    delay: float = 0.0
+
+    def wait(self, attempt: int, random: Random) -> float:
+        """Seconds until the attempt after this one: with jitter, so that not all come at once."""
+        if self.backoff == "none":
+            return 0.0
+        times = attempt if self.backoff == "linear" else 2 ** min(attempt - 1, 30)
+        longest = min(self.delay * times, LONGEST_DELAY)
+        return longest * (0.5 + random.random() / 2)
+
+    def allows(self, attempt: int, code: str) -> bool:
+        """Whether there is another attempt after this one failed so."""
+        return attempt < self.max and code not in FINAL
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStep:
+    """A step, ready to run alone. ``inner``: the step itself, or the one that a retry repeats."""
+
+    definition: Step
+    inner: Step
+    block: Callable[[Run], Any] | None
+    is_async: bool
+    when: Callable[[Run], bool] | None
+    retry: RetryRule
+    expressions: Mapping[str, Callable[[Run], Any]]
+
+    @property
+    def kind(self) -> str:
+        return self.inner.kind
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether it runs in one go, without the loop, and changes nothing outside."""
+        return self.block is not None and not self.is_async
+
+    @property
+    def has_inner_outputs(self) -> bool:
+        """Whether steps within it give outputs of their own names."""
+        return isinstance(self.inner, Decide) or self.inner is not self.definition
+
+    @property
+    def effect(self) -> str:
+        """The effect that it asks, "" for another kind of step."""
+        return self.inner.source if isinstance(self.inner, AskEffect) else ""
+
+    def may_repeat(self) -> bool:
+        """Whether it may run again when its process died while it ran."""
+        said = self.definition.retry_on_crash
+        if said is None:
+            said = self.inner.retry_on_crash
+        if said is not None:
+            return said
+        return all(_is_idempotent(step) for step in _asking(self.inner))
+
+
+def compile_nodes(steps: tuple[Step, ...]) -> dict[str, NodeStep]:
+    """The steps of a list by name."""
+    return {step.name: compile_node_step(step) for step in steps}
+
+
+def compile_node_step(step: Step) -> NodeStep:
+    """One step of a list; raises ``ExpressionError`` for an expression that is none."""
+    inner, rule = step, RetryRule()
+    if isinstance(step, Retry):
+        inner = step.step
+        rule = RetryRule(step.max, step.backoff, step.delay / 1000)
+    block = None if isinstance(inner, WAITING) else compile_step(inner)
+    return NodeStep(
+        step,
+        inner,
+        block,
+        block is not None and inspect.iscoroutinefunction(block),
+        _condition(step),
+        rule,
+        _expressions(inner),
+    )
+
+
+def _condition(step: Step) -> Callable[[Run], bool] | None:
+    if step.when is None:
+        return None
+    name, condition = step.name, compile_node(parse_expression(step.when))
+    return lambda run: is_true(run.evaluate(name, condition))
+
+
+def _expressions(step: Step) -> dict[str, Callable[[Run], Any]]:
+    """What a waiting step, or one that somebody has to approve, is made of."""
+    name = step.name
+    texts: dict[str, Callable[[Any], Any]] = {}
+    match step:
+        case Gate():
+            for part in ("title", "question", "context"):
+                texts[part] = compile_node(parse_template(getattr(step, part)))
+        case Launch() | AskEffect():
+            for part, text in step.inputs.items():
+                texts[part] = compile_node(parse_expression(text))
+        case LaunchMany():
+            texts["items"] = compile_node(parse_expression(step.items))
+            if step.extra_input is not None:
+                texts["extra_input"] = compile_node(parse_expression(step.extra_input))
+
+    def evaluated(compiled: Callable[[Any], Any]) -> Callable[[Run], Any]:
+        return lambda run: run.evaluate(name, compiled)
+
+    return {part: evaluated(compiled) for part, compiled in texts.items()}
+
+
+def _asking(step: Step) -> list[AskEffect | Action]:
+    """The effects that a step asks, those within it too."""
+    if isinstance(step, AskEffect | Action):
+        return [step]
+    if isinstance(step, Retry):
+        return _asking(step.step)
+    if isinstance(step, Decide):
+        return [each for branch in step.branches for one in branch.steps for each in _asking(one)]
+    return []
+
+
+def _is_idempotent(step: AskEffect | Action) -> bool:
+    if isinstance(step, Action):
+        return False
+    effect = effects.get(step.source)
+    return effect is None or effect.idempotent
