@@ -1,7 +1,7 @@
 """Machines, declared once, reachable over websocket, API and page.
 
-The public API: ``effect``, ``tool``, ``charge``, ``invoke``, ``ainvoke``, ``publish``, ``apublish``.
-Everything else may change.
+The public API: ``effect``, ``tool``, ``charge``, ``invoke``, ``ainvoke``, ``publish``,
+``apublish``. Everything else may change.
 """
 
 from __future__ import annotations

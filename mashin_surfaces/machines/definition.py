@@ -11,7 +11,7 @@ Conventions: durations are seconds; an *expression* is its source text (``"input
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
@@ -269,8 +269,13 @@ class LaunchMany(StepPart):
     assuming: dict[str, Json] | None = None
 
 
-Verdict = Literal["approve", "reject", "modify"]
-VERDICTS: Final[tuple[Verdict, ...]] = ("approve", "reject", "modify")
+Verdict = Literal["approve", "modify", "reject"]
+#: What a gate without options of its own offers, and how it is called.
+VERDICTS: Final[Mapping[Verdict, str]] = {
+    "approve": "Approve",
+    "modify": "Ask for changes",
+    "reject": "Reject",
+}
 
 
 class GateOption(Part):
@@ -311,8 +316,8 @@ class Gate(StepPart):
     def choices(self) -> tuple[GateOption, ...]:
         """The options, or one for each decision where there are none."""
         return self.options or tuple(
-            GateOption(id=verdict, label=verdict.capitalize(), decision=verdict)
-            for verdict in VERDICTS
+            GateOption(id=verdict, label=label, decision=verdict)
+            for verdict, label in VERDICTS.items()
         )
 
 

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from .definition import Compute, Decide, Gate, MachineDefinition, Step, StepPart, WaitFor
+from .definition import Compute, Decide, Gate, MachineDefinition, Retry, Step, StepPart, WaitFor
 from .places import steps_within
 from .problems import Path, Problem
-from .run_graph import RUN_STEPS, Needs, ancestors, in_order, needs_of
+from .run_graph import RUN_STEPS, Needs, asks_approval, effect_of, in_order, needs_of
 from .step_heads import SETTINGS
 from .wording import similar
 
@@ -24,6 +24,8 @@ def review_graph(definition: MachineDefinition, unread: Collection[str]) -> Iter
     for index, step in enumerate(definition.implements.steps):
         here: Path = ("implements", "steps", index)
         yield from _nested(step, here)
+        if isinstance(step, Decide) or (isinstance(step, Retry) and isinstance(step.step, Decide)):
+            yield from _approval(definition, step, here)
         yield from _settings(step, here)
         if "implements" in unread:  # steps that were not understood may be named
             continue
@@ -52,6 +54,18 @@ def _nested(step: Step, here: Path) -> Iterator[Problem]:
                     f'A step inside a {block} has no "{key}"; say it of the {block} itself.',
                     (*path, key),
                 )
+
+
+def _approval(definition: MachineDefinition, step: Step, here: Path) -> Iterator[Problem]:
+    """Somebody is asked before a step, about what it will do: not before what may never come."""
+    for inner, path in steps_within(step, here):
+        effect = effect_of(inner)
+        if effect and asks_approval(definition, inner):
+            yield Problem(
+                f'"{effect}" needs approval, so it can\'t be asked inside a decide. Write the ask '
+                'into the list itself, with when: "…".',
+                path,
+            )
 
 
 def _settings(step: Step, here: Path) -> Iterator[Problem]:
@@ -111,9 +125,9 @@ def _gate(step: Gate, here: Path, needs: Needs) -> Iterator[Problem]:
                 f"{similar(target, needs)}",
                 place,
             )
-        elif step.name not in ancestors(needs, target):
+        elif step.name not in needs[target]:
             yield Problem(
-                f'"branch_to" leads to "{target}", which does not come after the gate '
-                f'"{step.name}".',
+                f'"branch_to" leads to "{target}", which does not come after the gate; write '
+                f"there: after: {step.name}.",
                 place,
             )

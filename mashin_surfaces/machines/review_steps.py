@@ -38,6 +38,8 @@ from .wording import similar
 
 _ROOTS: Final = ("input", "steps", "state", "error")
 _SHOWN: Final = 12
+#: What a gate gives.
+_DECIDED: Final = ("decision", "option", "feedback", "by", "revision")
 
 
 @dataclass(slots=True)
@@ -230,6 +232,12 @@ def _outputs(step: Step) -> Collection[str] | None:
         return [item.name for item in step.returns]
     if isinstance(step, WaitFor) and step.fields:
         return [item.name for item in step.fields]
+    if isinstance(step, Gate):
+        return _DECIDED
+    if isinstance(step, Launch):
+        return ("run_id",)
+    if isinstance(step, LaunchMany):
+        return ("results",) if step.collect else ("run_ids",)
     if isinstance(step, Retry):
         return _outputs(step.step)
     return None

@@ -82,10 +82,15 @@ def in_order(needs: Needs) -> list[str]:
 
 
 def steps_in_order(definition: MachineDefinition) -> tuple[Step, ...]:
-    """The steps of the list as they run one after the other; the last one's output is the
-    machine's."""
+    """The steps of the list as they run one after the other."""
     steps = {step.name: step for step in definition.implements.steps}
     return tuple(steps[name] for name in in_order(needs_of(definition)))
+
+
+def ends_of(needs: Needs) -> tuple[str, ...]:
+    """The steps that no other needs. The output of the last of them that ran is the machine's."""
+    needed = {need for wanted in needs.values() for need in wanted}
+    return tuple(name for name in needs if name not in needed)
 
 
 # -- runs ---------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 A program without effects is *pure*: it runs in one go, without the event loop. Steps put their
 output into ``steps.<name>``; the last step's output is the program's. Where an effect yields the
-program *streams*: it has an output for each result (``streams.py``).
+program *streams*: it has an output for each result (``streams.py``). A graph of steps runs one
+after the other. The program of a *run* is only tested here: runs have an engine of their own
+(``nodes.py``, ``runs/``).
 """
 
 from __future__ import annotations
@@ -18,18 +20,33 @@ from ..machines.definition import (
     AskModel,
     Compute,
     Decide,
+    Gate,
+    Launch,
+    LaunchMany,
     MachineDefinition,
+    Retry,
     Step,
+    WaitFor,
     walk,
 )
 from ..machines.expressions import parse_expression
+from ..machines.run_graph import ends_of, is_run, needs_of, steps_in_order
 from .ask_effect import compile_ask_effect
 from .ask_model import compile_ask_model
 from .compute import compile_compute
+from .conditions import conditions_of, guarded
 from .evaluation import Scope, compile_node
 from .evaluation.values import is_true
+from .retry import compile_retry
 from .run import Run
 from .streams import ListedStep, outputs_of
+from .waiting import (
+    compile_gate,
+    compile_launch,
+    compile_launch_many,
+    compile_wait_for,
+    refuse_outside_of_a_run,
+)
 
 #: A compiled step, branch or step list: of the run, giving its output, or an awaitable of it.
 Block = Callable[[Run], Any]
@@ -38,24 +55,48 @@ Block = Callable[[Run], Any]
 class Program:
     """A machine's steps, ready to run."""
 
-    __slots__ = ("_asked", "_block", "_steps", "assumes", "is_pure")
+    __slots__ = (
+        "_asked", "_block", "_ends", "_is_synchronous", "_steps", "assumes", "is_pure", "is_run",
+    )  # fmt: skip
 
     def __init__(self, definition: MachineDefinition) -> None:
-        steps = definition.implements.steps
+        needs = needs_of(definition)
+        conditions = conditions_of(definition, needs)
+        steps = steps_in_order(definition)
         asked = {
             step.name: compile_ask_effect(step) for step in steps if isinstance(step, AskEffect)
         }
         compiled = [
-            (step.name, asked[step.name].ask if step.name in asked else _compile(step))
+            (
+                step.name,
+                guarded(
+                    step,
+                    asked[step.name].ask if step.name in asked else compile_step(step),
+                    conditions.get(step.name),
+                ),
+            )
             for step in steps
         ]
         self._asked = tuple(asked.values())
         self._steps = tuple(
-            ListedStep(name, block, inspect.iscoroutinefunction(block), asked.get(name))
+            ListedStep(
+                name,
+                block,
+                inspect.iscoroutinefunction(block),
+                asked.get(name),
+                conditions.get(name),
+            )
             for name, block in compiled
         )
         self._block = _in_order(compiled)
-        self.is_pure = not inspect.iscoroutinefunction(self._block)
+        self._is_synchronous = not inspect.iscoroutinefunction(self._block)
+        #: What may be the output, the first that is there; empty: always that of the last step.
+        self._ends = tuple(reversed(ends_of(needs)))
+        may_be_left_out = bool(conditions) or any(step.optional for step in steps)
+        if not may_be_left_out and self._ends[:1] == tuple(step.name for step in steps[-1:]):
+            self._ends = ()
+        self.is_run = is_run(definition)
+        self.is_pure = self._is_synchronous and not self.is_run
         #: True when the machine has model calls: pages say that they are assumed.
         self.assumes = any(isinstance(step, AskModel) for step in walk(steps))
 
@@ -66,23 +107,36 @@ class Program:
 
     def run_pure(self, run: Run) -> Any:
         """The last step's output, of a program that is pure."""
-        return self._block(run)
+        return self._output(run, self._block(run))
 
     async def run(self, run: Run) -> Any:
         """The last step's output, of a program that streams the last one; raises ``Refusal``."""
-        if self.is_pure:
-            return self._block(run)
+        if self.is_run:
+            refuse_outside_of_a_run(run, "The machine")
+        if self._is_synchronous:
+            return self.run_pure(run)
         if run.assumed is None and self.is_stream:
             return await self._last(run)
-        return await self._block(run)
+        return self._output(run, await self._block(run))
 
-    def stream(self, run: Run) -> AsyncGenerator[Any, None]:
+    async def stream(self, run: Run) -> AsyncGenerator[Any, None]:
         """The last step's output for each result of the effects that yield; raises ``Refusal``.
 
         Close it (``contextlib.aclosing``) to close the effects. A program that does not stream
         has one output.
         """
-        return outputs_of(self._steps, run)
+        if self.is_run:
+            refuse_outside_of_a_run(run, "The machine")
+        async with aclosing(outputs_of(self._steps, run)) as outputs:
+            async for output in outputs:
+                yield self._output(run, output)
+
+    def _output(self, run: Run, last: Any) -> Any:
+        """The program's output, where ``last`` is that of the step that ran last."""
+        if not self._ends:
+            return last
+        there = (run.scope.steps[name] for name in self._ends if name not in run.left_out)
+        return next(there, {})
 
     async def _last(self, run: Run) -> Any:
         last, is_empty = None, True
@@ -95,7 +149,7 @@ class Program:
 
 
 def _sequence(steps: tuple[Step, ...]) -> Block:
-    return _in_order([(step.name, _compile(step)) for step in steps])
+    return _in_order([(step.name, compile_step(step)) for step in steps])
 
 
 def _in_order(compiled: list[tuple[str, Block]]) -> Block:
@@ -123,7 +177,8 @@ def _in_order(compiled: list[tuple[str, Block]]) -> Block:
     return run_all_async
 
 
-def _compile(step: Step) -> Block:
+def compile_step(step: Step) -> Block:
+    """A step as a function of the run, whatever it says of when and how often it runs."""
     compiler = _COMPILERS.get(type(step))
     if compiler is None:
         raise NotImplementedError(f"not supported yet: {step.kind}")  # refused at load
@@ -174,9 +229,18 @@ def _compile_ask_effect(step: AskEffect) -> Block:
     return compile_ask_effect(step).ask
 
 
+def _compile_retry(step: Retry) -> Block:
+    return compile_retry(step, _sequence((step.step,)))
+
+
 _COMPILERS: Mapping[type[Any], Callable[[Any], Block]] = {
     AskEffect: _compile_ask_effect,
     AskModel: compile_ask_model,
     Compute: compile_compute,
     Decide: _compile_decide,
+    Gate: compile_gate,
+    Launch: compile_launch,
+    LaunchMany: compile_launch_many,
+    Retry: _compile_retry,
+    WaitFor: compile_wait_for,
 }

@@ -18,9 +18,10 @@ class Run:
     ``scope`` is what expressions see; ``asked`` is for the ledger: each effect that a step asked
     for, ``{"step", "effect", "decision": "allowed"|"denied"}``, in order and each once.
     ``assumed``: in a test, what each step is taken to give instead of asking; None outside tests.
+    ``left_out``: the steps that gave nothing, and why (``conditions.py``).
     """
 
-    __slots__ = ("asked", "assumed", "permit", "scope")
+    __slots__ = ("asked", "assumed", "left_out", "permit", "scope")
 
     def __init__(
         self,
@@ -32,6 +33,7 @@ class Run:
         self.permit = permit
         self.assumed = assumed
         self.asked: list[dict[str, Any]] = []
+        self.left_out: dict[str, str] = {}
 
     def ask(self, step: str, effect: str, **facts: Any) -> None:
         """Note that ``step`` asks ``effect``; raises ``Refusal`` when the machine may not."""

@@ -11,16 +11,19 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from .ask_effect import AskedEffect
+from .conditions import LeftOut
 from .run import Run
 
 
 class ListedStep(NamedTuple):
-    """A compiled step of the list; ``effect`` where it asks one."""
+    """A compiled step of the list; ``effect`` where it asks one, and then ``is_left_out`` where
+    it has a condition."""
 
     name: str
     block: Callable[[Run], Any]
     is_async: bool
     effect: AskedEffect | None
+    is_left_out: LeftOut | None
 
 
 async def outputs_of(
@@ -31,6 +34,9 @@ async def outputs_of(
     outputs = run.scope.steps
     for index, step in enumerate(steps):
         if step.effect is not None and step.effect.is_stream:
+            if step.is_left_out is not None and step.is_left_out(run):
+                output = outputs[step.name] = None
+                continue
             before, rest = dict(outputs), steps[index + 1 :]
             async with aclosing(step.effect.results(run)) as results:
                 async for result in results:
