@@ -95,6 +95,7 @@ def _warn(state: RunState, change: Change) -> None:
         spent=run.spent,
         budget=run.budget,
         remaining=run.budget - run.spent,
+        share=share_of(state),
     )
 
 

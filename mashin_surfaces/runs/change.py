@@ -6,7 +6,6 @@ holds it now: then what is in memory is worth nothing, and has to be read again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..rooms.events import NewEvent
 from ..rooms.log import database
 from .models import CostEntry, Execution, Gate, Node, Run
 from .outputs import shown
+from .rows import values_of
 from .state import RunState
 from .states import (
     GATE_STEPS,
@@ -28,17 +28,6 @@ from .states import (
     RunStatus,
     move,
 )
-
-_RUN_COLUMNS = (
-    "status", "outcome", "output", "error", "topology_version", "budget", "spent", "reserved",
-    "is_warned", "holder", "due_at", "ended_at",
-)  # fmt: skip
-_NODE_COLUMNS = (
-    "needs", "step", "status", "attempt", "attempts", "output", "inner", "error", "reason",
-    "feedback", "metrics", "reserved", "approved", "retry_at", "started_at", "ended_at",
-)  # fmt: skip
-_JSON = frozenset({"output", "error", "needs", "step", "attempts", "inner", "metrics"})
-_AMOUNTS = frozenset({"budget", "spent", "reserved"})
 
 
 class Superseded(Exception):
@@ -146,14 +135,20 @@ class Change:
     def write(self) -> None:
         """On the writer's thread, with the room locked; raises ``Superseded``."""
         alias = database()
-        run = self.state.run
-        with connections[alias].cursor() as cursor:
-            cursor.execute(*_run_update(alias, run))
+        run, connection = self.state.run, connections[alias]
+        with connection.cursor() as cursor:
+            values = values_of(connection, run, _RUN_COLUMNS)
+            cursor.execute(_RUN_UPDATE, [*values, run.pk, run.fence, run.version])
             if not cursor.rowcount:
                 raise Superseded()
-            changed = [node for node in self.nodes.values() if node.pk]
-            if changed:
-                cursor.executemany(_NODE_UPDATE, [_node_values(alias, node) for node in changed])
+            new = {node.name for node in self.new_nodes}
+            rows = [
+                [*values_of(connection, node, _NODE_COLUMNS), run.pk, node.name]
+                for node in self.nodes.values()
+                if node.name not in new
+            ]
+            if rows:
+                cursor.executemany(_NODE_UPDATE, rows)
             for name, attempt in self.taken:
                 cursor.execute(_TAKEN, [run.pk, name, attempt])
         if self.new_nodes:
@@ -178,37 +173,22 @@ class Change:
         self.state.run.version += 1
 
 
+_RUN_COLUMNS = (
+    "status", "outcome", "output", "error", "topology_version", "budget", "spent", "reserved",
+    "is_warned", "holder", "due_at", "ended_at",
+)  # fmt: skip
+_NODE_COLUMNS = (
+    "needs", "step", "title", "kind", "status", "attempt", "attempts", "output", "inner", "error",
+    "reason", "feedback", "metrics", "reserved", "approved", "retry_at", "started_at", "ended_at",
+)  # fmt: skip
 _TAKEN = f"DELETE FROM {Execution._meta.db_table} WHERE run_id = %s AND node = %s AND attempt = %s"  # noqa: S608  own names
 _NODE_UPDATE = (
     f"UPDATE {Node._meta.db_table} SET "  # noqa: S608  own names
     + ", ".join(f"{name} = %s" for name in _NODE_COLUMNS)
-    + " WHERE id = %s"
+    + " WHERE run_id = %s AND name = %s"
 )
 _RUN_UPDATE = (
     f"UPDATE {Run._meta.db_table} SET version = version + 1, "  # noqa: S608  own names
     + ", ".join(f"{name} = %s" for name in _RUN_COLUMNS)
     + " WHERE id = %s AND fence = %s AND version = %s"
 )
-
-
-def _run_update(alias: str, run: Run) -> tuple[str, Sequence[Any]]:
-    values = [_value(alias, run, name) for name in _RUN_COLUMNS]
-    return _RUN_UPDATE, [*values, run.pk, run.fence, run.version]
-
-
-def _node_values(alias: str, node: Node) -> Sequence[Any]:
-    return [*(_value(alias, node, name) for name in _NODE_COLUMNS), node.pk]
-
-
-def _value(alias: str, row: Run | Node, name: str) -> Any:
-    """A column as the driver takes it."""
-    value = getattr(row, name)
-    if value is None:
-        return None
-    if name in _JSON:
-        return dumps(value).decode()
-    if isinstance(value, datetime):
-        return connections[alias].ops.adapt_datetimefield_value(value)
-    if name in _AMOUNTS:
-        return connections[alias].ops.adapt_decimalfield_value(value, 16, 6)
-    return value

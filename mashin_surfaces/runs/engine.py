@@ -34,7 +34,7 @@ from .endings import give_up
 from .models import Run
 from .progress import Progress
 from .runners import ProcessRunner
-from .store import Creation, NewRun, load, written
+from .store import Creation, NewRun, creations, load, write_once
 
 logger = logging.getLogger(__name__)
 
@@ -103,14 +103,13 @@ class Engine:
         else:
             run.due_at = change.now
 
-        def unit(connection: BaseDatabaseWrapper) -> Run:
-            if run.holder:
-                process.ensure(connection)
-            return written(creation, connection.alias)
-
-        stored = await writer(database()).run(unit, *companions)
-        if stored is not run:
-            return stored
+        group = writer(database())
+        if run.request_key is None:
+            await group.put_together(creations, creation, *companions)
+        else:
+            stored = await group.run(partial(write_once, creation=creation), *companions)
+            if stored is not run:
+                return stored
         if progress is None:
             doorbell.tell(NEWS)
             return run

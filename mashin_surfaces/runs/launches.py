@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
+from django.db import connections
 from django.db.models import F
 
 from ..conf import settings
@@ -122,6 +123,7 @@ def _launch(
 ) -> str:
     """Have a child written with this change; its id is the same whenever it is launched."""
     from .store import Creation, NewRun  # which needs what needs this module
+    from .store import write as write_runs
 
     parent = state.run
     compiled = registry.snapshot.machines.get(machine)
@@ -146,7 +148,7 @@ def _launch(
 
     def write(alias: str) -> None:
         if not Run.objects.using(alias).filter(pk=id).exists():
-            creation.write(alias)
+            write_runs(connections[alias], [creation])
 
     change.also.append(write)
     return id

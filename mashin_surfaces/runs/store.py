@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from django.db import IntegrityError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..commit.rows import insert_rows
 from ..conf import settings
@@ -30,9 +31,11 @@ from ..rooms.appending import COLUMNS as EVENT_COLUMNS
 from ..rooms.log import database
 from ..rooms.models import Room, RoomEvent
 from ..steps.nodes import NodeStep, compile_node_step, compile_nodes
+from ..timers import process
 from .accounts import amount
 from .change import Change
 from .models import Gate, Node, Run
+from .rows import values_of
 from .state import RunState
 
 #: Machines at some revision that are kept compiled.
@@ -106,45 +109,74 @@ class Creation:
         self.change = Change(self.state)
         self.change.tell("run_state", status=run.status)
 
-    def write(self, alias: str) -> None:
-        """Inside a transaction: the run as it is by now, with its log."""
-        run, change = self.state.run, self.change
-        run.room = Room.objects.using(alias).create(
+    @property
+    def room(self) -> Room:
+        """The run's room, not written yet."""
+        run = self.state.run
+        return Room(
             kind=Room.Kind.RUN,
             key=run.id,
             machine=run.machine,
-            epoch=uuid4().hex,
-            head=len(change.events),
+            epoch=run.id,
+            head=len(self.change.events),
         )
-        run.save(using=alias, force_insert=True)
-        Node.objects.using(alias).bulk_create(self.state.nodes.values())
-        change.write_besides(alias)
-        at = change.now.isoformat(" ", "microseconds")
-        connection = connections[alias]
-        at = at if connection.vendor == "postgresql" else at[:26]
-        insert_rows(
-            connection,
-            RoomEvent._meta.db_table,
+
+
+def write(connection: BaseDatabaseWrapper, creations: Sequence[Creation]) -> None:
+    """Inside a transaction: the runs as they are by now, with their logs."""
+    alias = connection.alias
+    if any(creation.state.run.holder for creation in creations):
+        process.ensure(connection)
+    rooms = Room.objects.using(alias).bulk_create(each.room for each in creations)
+    for creation, room in zip(creations, rooms, strict=True):
+        creation.state.run.room = room
+    runs = [creation.state.run for creation in creations]
+    nodes = [node for creation in creations for node in creation.state.nodes.values()]
+    for model, columns, rows in (
+        (Run, _RUN_COLUMNS, [values_of(connection, run, _RUN_COLUMNS) for run in runs]),
+        (Node, _NODE_COLUMNS, [values_of(connection, node, _NODE_COLUMNS) for node in nodes]),
+        (
+            RoomEvent,
             EVENT_COLUMNS,
-            [
-                (run.room_id, offset, event.type, event.payload, event.actor, "", at)
-                for offset, event in enumerate(change.events, 1)
-            ],
-        )
+            [row for each in creations for row in _events(connection, each)],
+        ),
+    ):
+        insert_rows(connection, model._meta.db_table, columns, rows)
+    for creation in creations:
+        creation.change.write_besides(alias)
 
 
-def written(creation: Creation, alias: str) -> Run:
-    """Write it, or find the run that the same request has started before."""
-    run = creation.state.run
-    if run.request_key is None:
-        creation.write(alias)
-        return run
+def _events(connection: BaseDatabaseWrapper, creation: Creation) -> Iterator[tuple[Any, ...]]:
+    room, at = creation.state.run.room_id, creation.change.now.isoformat(" ", "microseconds")
+    at = at if connection.vendor == "postgresql" else at[:26]
+    for offset, event in enumerate(creation.change.events, 1):
+        yield (room, offset, event.type, event.payload, event.actor, "", at)
+
+
+class CreationSink:
+    """Writes runs that begin at the same moment by a handful of statements."""
+
+    turn = 1
+
+    def write(self, connection: BaseDatabaseWrapper, items: Sequence[Creation]) -> None:
+        write(connection, items)
+
+    def settle(self, committed: bool) -> None:
+        """Nobody follows a room before its run is there."""
+
+
+creations = CreationSink()
+
+
+def write_once(connection: BaseDatabaseWrapper, creation: Creation) -> Run:
+    """Write a run that has a request key, or find the run that the same request has started."""
+    alias, run = connection.alias, creation.state.run
     same = Run.objects.using(alias).filter(principal=run.principal, request_key=run.request_key)
     before = same.first()
     if before is None:
         try:
             with transaction.atomic(using=alias):
-                creation.write(alias)
+                write(connection, [creation])
             return run
         except IntegrityError:  # somebody was quicker
             before = same.get()
@@ -153,6 +185,10 @@ def written(creation: Creation, alias: str) -> Run:
             Code.CONFLICT, "This idempotency key was used for another run: take a new one."
         )
     return before
+
+
+_RUN_COLUMNS = tuple(field.attname for field in Run._meta.concrete_fields)
+_NODE_COLUMNS = tuple(field.attname for field in Node._meta.concrete_fields if field.name != "id")
 
 
 # -- machines at a revision -----------------------------------------------------------------------
