@@ -45,7 +45,7 @@ from .rendered_values import (
 )
 
 #: Words that begin a block wherever they stand on a line.
-_BLOCK_WORDS: Final = frozenset({"returns", "schema", "assuming", "with"})
+_BLOCK_WORDS: Final = frozenset({"returns", "schema", "assuming", "with", "flows", "state"})
 
 
 def rendered_implements(implements: Implements) -> Lines:

@@ -166,7 +166,7 @@ _SURFACE_VALUES: Final[Mapping[str, Callable[[Any], str]]] = {
     "scopes": _grant,
     "grant": _grant,
     "rate": write_text,
-    "subscribe": str,
+    "subscribe": word_or_text,
     "every": duration_text,
     "push": str,
     "idle_timeout": duration_text,

@@ -43,7 +43,7 @@ _COMPUTE: Final = re.compile(
     r"[^\W\d]\w*"
     r"(?:\s*,\s*(?:after\s*:\s*[^\W\d]\w*(?:\s*,\s*[^\W\d]\w*(?!\w|\s*:))*"
     r"|(?:optional|retry_on_crash|estimate)\s*:\s*[\w.+-]+"
-    r'|when\s*:\s*"(?:[^"\\\n]|\\.)*"))*'
+    r'|when\s*:\s*(?:"(?:[^"\\\n]|\\.)*"|[\w.]+)))*'
     r"(?![\w.(\[])\s*"
 )
 _PARTS: Final = ("on failure", "flows", "state")

@@ -74,7 +74,7 @@ def _dollars(amount: Decimal | float | str) -> Decimal:
     return dollars
 
 
-def _tokens(number: int) -> int:
+def _tokens(number: object) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MOST_TOKENS:
         raise ValueError(f"Tokens are counted from 0 to {MOST_TOKENS}, this is {number!r}.")
     return number

@@ -59,7 +59,7 @@ def compile_gate(step: Gate) -> Callable[[Run], dict[str, Any]]:
         approving = [option.id for option in options.values() if option.decision == decision]
         option = approving[0] if approving and chosen is None else assumed.get("option", "")
         given = {"decision": decision, "option": option, "feedback": "", "by": "", "revision": 1}
-        return given | assumed
+        return {**given, **assumed}
 
     return gate
 

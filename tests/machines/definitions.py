@@ -21,6 +21,7 @@ from mashin_surfaces.machines.definition import (
     Field,
     Flow,
     Gate,
+    GateOption,
     GotoFlow,
     Implements,
     Launch,
@@ -170,8 +171,26 @@ def fields_of(kinds: Any) -> Any:
 fields = unique(fields_of(types))
 inputs = st.dictionaries(words, expressions, max_size=3)
 step_base = {"name": names}
-after = {"after": st.lists(names.filter(lambda name: name != "none"), max_size=2).map(tuple)}
+settings = {
+    "after": st.lists(names.filter(lambda name: name != "none"), max_size=2).map(tuple),
+    "optional": st.just(True),
+    "when": expressions,
+    "estimate": st.floats(0, 1e9),
+    "retry_on_crash": st.booleans(),
+}
 results = {"returns": fields.filter(bool), "assuming": json_objects}
+gate_options = st.one_of(
+    texts.filter(bool).map(GateOption.model_validate),
+    parts(
+        GateOption,
+        {"id": texts.filter(bool)},
+        {
+            "label": texts,
+            "decision": st.sampled_from(["approve", "modify", "reject"]),
+            "branch_to": texts,
+        },
+    ),
+)
 simple_steps: Any = st.one_of(
     parts(
         AskModel,
@@ -184,19 +203,19 @@ simple_steps: Any = st.one_of(
             "temperature": st.floats(0, 2),
             "max_tokens": st.integers(1, 10**6),
             **results,
-            **after,
+            **settings,
         },
     ),
     parts(
         AskEffect,
         {**step_base, "source": texts},
-        {"inputs": inputs, "mode": words} | results | after,
+        {"inputs": inputs, "mode": words} | results | settings,
     ),
-    parts(AskMachine, {**step_base, "machine": texts}, {"assuming": json_objects} | after),
-    parts(Action, {**step_base, "type": words}, {"inputs": inputs} | results | after),
-    parts(Compute, {**step_base, "body": bodies}, after),
-    parts(RunFlow, {**step_base, "flow": names}, after),
-    parts(GotoFlow, {**step_base, "flow": names}, after),
+    parts(AskMachine, {**step_base, "machine": texts}, {"assuming": json_objects} | settings),
+    parts(Action, {**step_base, "type": words}, {"inputs": inputs} | results | settings),
+    parts(Compute, {**step_base, "body": bodies}, settings),
+    parts(RunFlow, {**step_base, "flow": names}, settings),
+    parts(GotoFlow, {**step_base, "flow": names}, settings),
     parts(
         WaitFor,
         step_base,
@@ -204,14 +223,20 @@ simple_steps: Any = st.one_of(
             "event": texts,
             "callback": st.just(True),
             "timeout": seconds,
-            "on_timeout": words,
+            "on_timeout": st.one_of(
+                st.sampled_from(["fail", "continue"]), names.map(lambda name: f"flow({name})")
+            ),
             "channel": texts,
             "fields": fields.filter(bool),
             "assuming": json_objects,
-            **after,
+            **settings,
         },
     ),
-    parts(Launch, {**step_base, "machine": texts}, {"inputs": inputs} | after),
+    parts(
+        Launch,
+        {**step_base, "machine": texts},
+        {"inputs": inputs, "assuming": json_objects} | settings,
+    ),
     parts(
         LaunchMany,
         {**step_base, "machine": texts, "items": expressions},
@@ -220,7 +245,8 @@ simple_steps: Any = st.one_of(
             "extra_input": expressions,
             "max_concurrency": st.integers(1, 9),
             "collect": st.just(True),
-            **after,
+            "assuming": json_objects,
+            **settings,
         },
     ),
     parts(
@@ -230,14 +256,15 @@ simple_steps: Any = st.one_of(
             "title": templates.filter(bool),
             "question": templates.filter(bool),
             "context": templates.filter(bool),
-            "options": st.lists(json_values, min_size=1, max_size=2).map(tuple),
+            "options": st.lists(gate_options, min_size=1, max_size=2).map(tuple),
+            "assuming": json_objects,
             "gate_class": st.sampled_from(["irreversible", "quality", "calibration"]),
             "timeout": seconds,
-            **after,
+            **settings,
         },
     ),
-    parts(Remember, step_base, {"options": inputs} | after),
-    parts(Recall, step_base, {"options": inputs} | after),
+    parts(Remember, step_base, {"options": inputs} | settings),
+    parts(Recall, step_base, {"options": inputs} | settings),
 )
 
 
@@ -258,7 +285,7 @@ def branches(steps: Any) -> Any:
 steps: Any = st.recursive(
     simple_steps,
     lambda inner: st.one_of(
-        parts(Decide, {**step_base, "branches": branches(inner)}, after),
+        parts(Decide, {**step_base, "branches": branches(inner)}, settings),
         parts(
             Retry,
             {**step_base, "step": inner},
@@ -266,7 +293,7 @@ steps: Any = st.recursive(
                 "max": st.integers(1, 100),
                 "backoff": st.sampled_from(["none", "linear", "exponential"]),
                 "delay": st.integers(0, 10_000).map(float),
-                **after,
+                **settings,
             },
         ),
     ),
@@ -380,6 +407,7 @@ definitions = parts(
                         "max_cost": st.floats(0, 1e9),
                         "max_tokens": st.integers(0, 10**9),
                         "warn_at": st.floats(0, 1e9),
+                        "max_parallel": st.integers(1, 256),
                     },
                 ),
                 "guards": st.dictionaries(words, json_objects, max_size=2),

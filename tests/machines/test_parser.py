@@ -15,6 +15,7 @@ from mashin_surfaces.machines.definition import (
     Decide,
     Field,
     Gate,
+    GateOption,
     GotoFlow,
     Launch,
     LaunchMany,
@@ -338,7 +339,7 @@ def test_the_other_steps() -> None:
         name="answer",
         event="order.paid",
         timeout=86400,
-        on_timeout="late",
+        on_timeout="flow(late)",
         fields=(Field(name="approved", type=Type(name="boolean"), required=True),),
     )
     assert step("launch go", '  machine: "other"', "  a: input.a") == Launch(
@@ -359,7 +360,7 @@ def test_the_other_steps() -> None:
         after=("left", "right"),
         title="Release?",
         question="Sum is ${steps.left.n}",
-        options=("yes", "no"),
+        options=(GateOption.model_validate("yes"), GateOption.model_validate("no")),
         gate_class="quality",
         timeout=3600,
     )
@@ -368,6 +369,58 @@ def test_the_other_steps() -> None:
     )
     assert step("recall facts", "  query: input.text", "  limit: 5") == Recall(
         name="facts", options={"query": "input.text", "limit": "5"}
+    )
+
+
+def test_every_step_may_say_when_and_how_it_runs() -> None:
+    settings = 'after: a, b, optional: true, when: "input.deep", estimate: 0.02, {}: false'
+    expected = {
+        "after": ("a", "b"),
+        "optional": True,
+        "when": "input.deep",
+        "estimate": 0.02,
+        "retry_on_crash": False,
+    }
+    for line in ('ask x, from: "e"', "gate x", 'launch x, from: "m"', "wait for x", "compute x"):
+        below = ["  1"] if line.startswith("compute") else []
+        read = step(f"{line}, {settings.format('retry_on_crash')}", *below)
+        assert {key: getattr(read, key) for key in expected} == expected
+
+
+def test_settings_stand_before_an_expression_on_the_same_line() -> None:
+    assert step('compute x, when: "input.a is \\"b, c\\"", after: y, z {a: 1}') == Compute(
+        name="x", when='input.a is "b, c"', after=("y", "z"), body="{a: 1}"
+    )
+    assert step("compute x, after: none, optional: true (1 + 2)") == Compute(
+        name="x", after=(), optional=True, body="(1 + 2)"
+    )
+
+
+def test_a_gate_offers_texts_and_options_that_lead_somewhere() -> None:
+    read = step(
+        "gate g",
+        "  options:",
+        '    ["Ship it", "reject", {id: "back", decision: "modify"},',
+        '      {id: "fast", label: "Skip the tests", branch_to: "ship"}]',
+        "  assuming",
+        '    option: "fast"',
+    )
+    assert isinstance(read, Gate)
+    assert [tuple(option.model_dump().values()) for option in read.options] == [
+        ("Ship it", "Ship it", "approve", None),
+        ("reject", "reject", "reject", None),
+        ("back", "back", "modify", None),
+        ("fast", "Skip the tests", "approve", "ship"),
+    ]
+    assert read.assuming == {"option": "fast"}
+    assert read.choices == read.options
+    assert [option.id for option in Gate(name="g").choices] == ["approve", "modify", "reject"]
+
+
+def test_a_launch_may_assume_what_it_gives() -> None:
+    read = step('launch go, from: "other"', "  assuming: 1", "  assuming", '    run_id: "a"')
+    assert read == Launch(
+        name="go", machine="other", inputs={"assuming": "1"}, assuming={"run_id": "a"}
     )
 
 
