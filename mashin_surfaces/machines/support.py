@@ -31,6 +31,7 @@ from .problems import Path, Problem
 NOT_YET: Final = frozenset(
     {
         "on_timeout: flow",
+        "wait for … channel",
         "on failure",
         "flows",
         "run flow",
@@ -116,6 +117,8 @@ def _step(step: Step, path: Path) -> Iterator[tuple[str, Path]]:
         yield _STEPS[type(step)], path
     if isinstance(step, WaitFor) and FLOW_NAMED.fullmatch(step.on_timeout or ""):
         yield "on_timeout: flow", (*path, "on_timeout")
+    if isinstance(step, WaitFor) and step.channel is not None:
+        yield "wait for … channel", (*path, "channel")
     if isinstance(step, AskModel) and step.tools:
         yield "with tools", (*path, "tools")
     if isinstance(step, AskEffect):

@@ -280,6 +280,7 @@ def test_verifies() -> None:
     ("name", "lines", "feature", "line"),
     [
         ("implements", ("wait for w", "  timeout: 1", "  on_timeout: flow(f)"), "on_timeout: flow", 5),
+        ("implements", ("wait for w", '  channel: "chat"'), "wait for … channel", 4),
         ("implements", ("compute c", "  1", "on failure", "  compute d", "    2"), "on failure", 5),
         ("implements", ("flows", "  flow f", "    compute c", "      1"), "flows", 3),
         ("implements", ("run flow(f)",), "run flow", 3),
