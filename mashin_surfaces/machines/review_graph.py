@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from .definition import Compute, Decide, Gate, MachineDefinition, Retry, Step, StepPart, WaitFor
+from .definition import Compute, Decide, Gate, MachineDefinition, Step, StepPart, WaitFor
 from .places import steps_within
 from .problems import Path, Problem
 from .run_graph import RUN_STEPS, Needs, asks_approval, effect_of, in_order, needs_of
@@ -24,15 +24,15 @@ def review_graph(definition: MachineDefinition, unread: Collection[str]) -> Iter
     for index, step in enumerate(definition.implements.steps):
         here: Path = ("implements", "steps", index)
         yield from _nested(step, here)
-        if isinstance(step, Decide) or (isinstance(step, Retry) and isinstance(step.step, Decide)):
-            yield from _approval(definition, step, here)
+        yield from _approval(definition, step, here)
         yield from _settings(step, here)
         if "implements" in unread:  # steps that were not understood may be named
             continue
         yield from _after(step, here, needs)
         if isinstance(step, Gate):
             yield from _gate(step, here, needs)
-    yield from _circle(definition, needs)
+    if "implements" not in unread:
+        yield from _circle(definition, needs)
 
 
 def _nested(step: Step, here: Path) -> Iterator[Problem]:
@@ -60,10 +60,11 @@ def _approval(definition: MachineDefinition, step: Step, here: Path) -> Iterator
     """Somebody is asked before a step, about what it will do: not before what may never come."""
     for inner, path in steps_within(step, here):
         effect = effect_of(inner)
-        if effect and asks_approval(definition, inner):
+        is_certain = path in (here, (*here, "step"))  # itself, or what it repeats
+        if effect and not is_certain and asks_approval(definition, inner):
             yield Problem(
-                f'"{effect}" needs approval, so it can\'t be asked inside a decide. Write the ask '
-                'into the list itself, with when: "…".',
+                f'"{effect}" needs approval, so it can\'t be asked inside "{step.name}". Write the '
+                'ask into the list itself, with when: "…".',
                 path,
             )
 

@@ -111,7 +111,9 @@ class _Reviewer:
         path: Path = ("implements", "steps")
         steps, needs = definition.implements.steps, needs_of(definition)
         order = in_order(needs)
-        if len(order) < len(steps):  # a circle, or a name twice: told elsewhere
+        if len(order) < len(steps) or not known.all_read:
+            # A circle, a name twice, a line that can't be read: told elsewhere, and no order.
+            known.steps |= dict.fromkeys(known.all_steps)
             yield from self.steps(steps, path, known)
             return
         places = {step.name: index for index, step in enumerate(steps)}
