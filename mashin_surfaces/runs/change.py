@@ -16,7 +16,6 @@ from ..rooms.appending import Append
 from ..rooms.events import NewEvent
 from ..rooms.log import database
 from .models import CostEntry, Execution, Gate, Node, Run
-from .outputs import shown
 from .rows import values_of
 from .state import RunState
 from .states import (
@@ -28,6 +27,7 @@ from .states import (
     RunStatus,
     move,
 )
+from .views import cost_view, node_view
 
 
 class Superseded(Exception):
@@ -62,23 +62,10 @@ class Change:
 
     def tell_node(self, node: Node) -> None:
         """``node_state``, with what it came to."""
-        told: dict[str, Any] = {"node_id": node.name, "status": node.status}
-        if node.status == NodeStatus.COMPLETED:
-            told["output"] = shown(node.output, self.state.run.id, node.name)
-        if node.metrics:
-            told["metrics"] = node.metrics
-        if node.attempt:
-            told["attempt"] = node.attempt
-        if node.error and node.status in {NodeStatus.FAILED, NodeStatus.RETRYING}:
-            told["error"] = node.error
-        if node.reason:
-            told["reason"] = node.reason
-        self.tell("node_state", **told)
+        self.tell("node_state", node_id=node.name, **node_view(node, self.state.run.id))
 
     def tell_cost(self, node: str = "") -> None:
-        run = self.state.run
-        left = None if run.budget is None else run.budget - run.spent
-        told: dict[str, Any] = {"spent": run.spent, "budget": run.budget, "remaining": left}
+        told = cost_view(self.state.run)
         if node:
             told["node_id"] = node
         self.tell("cost_update", **told, currency="USD")
@@ -184,11 +171,11 @@ _NODE_COLUMNS = (
 _TAKEN = f"DELETE FROM {Execution._meta.db_table} WHERE run_id = %s AND node = %s AND attempt = %s"  # noqa: S608  own names
 _NODE_UPDATE = (
     f"UPDATE {Node._meta.db_table} SET "  # noqa: S608  own names
-    + ", ".join(f"{name} = %s" for name in _NODE_COLUMNS)
+    + ", ".join(f'"{name}" = %s' for name in _NODE_COLUMNS)
     + " WHERE run_id = %s AND name = %s"
 )
 _RUN_UPDATE = (
     f"UPDATE {Run._meta.db_table} SET version = version + 1, "  # noqa: S608  own names
-    + ", ".join(f"{name} = %s" for name in _RUN_COLUMNS)
+    + ", ".join(f'"{name}" = %s' for name in _RUN_COLUMNS)
     + " WHERE id = %s AND fence = %s AND version = %s"
 )
