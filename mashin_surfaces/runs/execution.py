@@ -110,7 +110,10 @@ def _keep(outcome: Outcome, value: Any, state: RunState, node: Node, execution: 
     """What the step gave, and steps within it; raises what it can't be kept for."""
     try:
         outcome.output = storable(value)
-        if state.steps[node.name].has_inner_outputs:
+        step = state.steps[node.name]
+        if step.inner.name != node.name:
+            execution.scope.steps[step.inner.name] = outcome.output
+        if step.has_inner_outputs:
             known = state.nodes.keys()
             outcome.inner = {
                 name: storable(given)

@@ -18,7 +18,7 @@ from typing import Any
 from ..exceptions import Code, Refusal
 from ..machines.definition import Gate as GateStep
 from ..machines.definition import Launch, LaunchMany, WaitFor
-from ..steps.nodes import NodeStep
+from ..steps.nodes import LONGEST_WAIT, NodeStep
 from . import gates, launches
 from .accounts import reservation, settle
 from .change import Change
@@ -128,7 +128,7 @@ class Progress:
         tries = len(node.attempts)
         is_going_on = self.state.run.status != RunStatus.CANCELLING
         if is_going_on and rule.allows(tries, error["code"]):
-            wait = rule.wait(tries, Random())  # noqa: S311  jitter
+            wait = rule.wait(tries, Random(), LONGEST_WAIT)  # noqa: S311  jitter
             retry_at = self.change.now + timedelta(seconds=wait)
             self.change.set_node(node, NodeStatus.RETRYING, error=error, retry_at=retry_at, **ended)
             return

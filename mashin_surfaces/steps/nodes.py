@@ -8,63 +8,30 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
-from ..exceptions import Code
 from ..machines.definition import (
     Action,
     AskEffect,
+    AskModel,
     Decide,
     Gate,
     Launch,
     LaunchMany,
     Retry,
     Step,
-    WaitFor,
 )
 from ..machines.expressions import parse_expression, parse_template
+from ..machines.run_graph import RUN_STEPS, effect_of
 from .effects import registry as effects
 from .evaluation import compile_node
 from .evaluation.values import is_true
 from .program import compile_step
+from .retry import RetryRule
 from .run import Run
 
-#: Kinds of steps that an execution does not run: the run itself waits, or launches.
-WAITING = (Gate, WaitFor, Launch, LaunchMany)
-#: What can't be better the next time.
-FINAL = frozenset(
-    {
-        Code.PERMISSION_DENIED.value,
-        Code.APPROVAL_DENIED.value,
-        Code.INVALID_INPUT.value,
-        Code.NOT_FOUND.value,
-        Code.BUDGET_EXCEEDED.value,
-    }
-)
 #: Seconds between two attempts at most.
-LONGEST_DELAY = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class RetryRule:
-    """``max`` attempts in all; ``delay`` is in seconds."""
-
-    max: int = 1
-    backoff: str = "none"
-    delay: float = 0.0
-
-    def wait(self, attempt: int, random: Random) -> float:
-        """Seconds until the attempt after this one: with jitter, so that not all come at once."""
-        if self.backoff == "none":
-            return 0.0
-        times = attempt if self.backoff == "linear" else 2 ** min(attempt - 1, 30)
-        longest = min(self.delay * times, LONGEST_DELAY)
-        return longest * (0.5 + random.random() / 2)
-
-    def allows(self, attempt: int, code: str) -> bool:
-        """Whether there is another attempt after this one failed so."""
-        return attempt < self.max and code not in FINAL
+LONGEST_WAIT = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +62,8 @@ class NodeStep:
 
     @property
     def effect(self) -> str:
-        """The effect that it asks, "" for another kind of step."""
-        return self.inner.source if isinstance(self.inner, AskEffect) else ""
+        """The effect that it asks, as the permissions call it; "" for another kind of step."""
+        return effect_of(self.inner)
 
     def may_repeat(self) -> bool:
         """Whether it may run again when its process died while it ran."""
@@ -117,9 +84,8 @@ def compile_node_step(step: Step) -> NodeStep:
     """One step of a list; raises ``ExpressionError`` for an expression that is none."""
     inner, rule = step, RetryRule()
     if isinstance(step, Retry):
-        inner = step.step
-        rule = RetryRule(step.max, step.backoff, step.delay / 1000)
-    block = None if isinstance(inner, WAITING) else compile_step(inner)
+        inner, rule = step.step, RetryRule.of(step)
+    block = None if isinstance(inner, RUN_STEPS) else compile_step(inner)
     return NodeStep(
         step,
         inner,
@@ -145,6 +111,9 @@ def _expressions(step: Step) -> dict[str, Callable[[Run], Any]]:
     match step:
         case Gate():
             for part in ("title", "question", "context"):
+                texts[part] = compile_node(parse_template(getattr(step, part)))
+        case AskModel():
+            for part in ("role", "task"):
                 texts[part] = compile_node(parse_template(getattr(step, part)))
         case Launch() | AskEffect():
             for part, text in step.inputs.items():
