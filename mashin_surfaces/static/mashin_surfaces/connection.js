@@ -1,5 +1,5 @@
-// The page's websocket (subprotocol mashin.v1): opened, opened again when it was lost, given up when
-// that is no use. What goes over it is left to page.js and live.js.
+// The page's websocket: opened, opened again when it was lost, given up when that is no use. What
+// goes over it is left to page.js, live.js and run.js.
 
 import { parse } from "./values.js";
 
@@ -11,18 +11,21 @@ const MOST_WAIT = 30; // seconds between attempts
  * path: of the websocket. events: what is called when something happens: opened(); heard(frame);
  * lost(); changed(state, seconds until the next attempt); and what is asked: isNeeded(): a socket
  * that the server put to sleep is to be had again at once; isWaiting(): an answer is on its way.
+ * protocols: the subprotocols that are offered.
  */
 export class Connection {
   state = "new"; // connected, asleep (idle too long), reconnecting, offline, gone
   #path;
   #events;
+  #protocols;
   #socket = null;
   #timer;
   #attempts = 0;
 
-  constructor(path, events) {
+  constructor(path, events, protocols = ["mashin.v1"]) {
     this.#path = path;
     this.#events = events;
+    this.#protocols = protocols;
     addEventListener("offline", () =>
       ["connected", "reconnecting"].includes(this.state) && this.#become("offline"));
     addEventListener("online", () => {
@@ -43,7 +46,7 @@ export class Connection {
     this.#socket?.close();
     const url = new URL(this.#path, location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    const own = (this.#socket = new WebSocket(url, "mashin.v1"));
+    const own = (this.#socket = new WebSocket(url, this.#protocols));
     let wasOpen = false;
     own.onopen = () => {
       if (own !== this.#socket) return;

@@ -1,0 +1,137 @@
+// Draws a graph of nodes as SVG: each with its title, a sign and a word for its state, a link to its
+// row. Where it is placed is dagre's business (vendor/dagre); what happens to it, run.js's.
+
+import { Graph as Layout, layout } from "./vendor/dagre/dagre.esm.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const WIDTH = 172; // of a node, and its height
+const HEIGHT = 50;
+const MOST_CHARACTERS = 21; // of a title, within that width
+const MARGIN = 8;
+
+export class Graph {
+  #place;
+  #states;
+  #words;
+  #nodes = new Map(); // by id: { node, link, sign, word }
+  #edges = new Map(); // by "from to": the path
+
+  /** place: an empty element. states: { status: { look, sign, word } }. words: what is said. */
+  constructor(place, states, words) {
+    this.#place = place;
+    this.#states = states;
+    this.#words = words;
+  }
+
+  /** nodes: [{ id, title, kind, needs, status }]; what was drawn before is gone. */
+  draw(nodes) {
+    const focused = document.activeElement?.getAttribute("href");
+    const placed = place(nodes, this.#place.clientWidth);
+    const { width, height } = placed.graph();
+    const svg = make("svg", {
+      width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": this.#words.graph,
+    });
+    const arrow = make("marker", {
+      id: "run-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto",
+    });
+    arrow.append(make("path", { d: "M0,0L8,4L0,8z", class: "mashin-arrow" }));
+    svg.append(arrow);
+    this.#nodes.clear();
+    this.#edges.clear();
+    for (const { v: from, w: to } of placed.edges()) {
+      const path = make("path", {
+        d: curve(placed.edge(from, to).points), class: "mashin-edge", "marker-end": "url(#run-arrow)",
+      });
+      this.#edges.set(`${from} ${to}`, path);
+      svg.append(path);
+    }
+    for (const node of nodes) svg.append(this.#drawNode(node, placed.node(node.id)));
+    this.#place.replaceChildren(svg);
+    for (const node of nodes) {
+      this.update(node.id, node.status);
+      if (this.#states[node.status]?.look === "good")
+        for (const other of nodes) if (other.needs.includes(node.id)) this.pass(node.id, other.id);
+    }
+    if (focused) svg.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  #drawNode(node, { x, y }) {
+    const link = make("a", { href: `#node-${node.id}`, transform: `translate(${x - WIDTH / 2},${y - HEIGHT / 2})` });
+    const title = make("title");
+    const sign = make("text", { x: 20, y: 31, class: "mashin-sign" });
+    const word = make("text", { x: 38, y: 39, class: "mashin-word" });
+    const name = make("text", { x: 38, y: 21, class: "mashin-title" });
+    name.textContent =
+      node.title.length > MOST_CHARACTERS ? `${node.title.slice(0, MOST_CHARACTERS - 1)}…` : node.title;
+    link.append(title, make("rect", { width: WIDTH, height: HEIGHT, rx: 6 }), sign, name, word);
+    this.#nodes.set(node.id, { node, link, title, sign, word });
+    return link;
+  }
+
+  /** A node's state has changed. */
+  update(id, status) {
+    const drawn = this.#nodes.get(id);
+    const state = this.#states[status];
+    if (!drawn || !state) return;
+    const { node, link, title, sign, word } = drawn;
+    const needs = node.needs.length ? `, ${this.#words.needs} ${node.needs.join(", ")}` : "";
+    node.status = status;
+    link.setAttribute("class", `mashin-node mashin-look-${state.look} mashin-is-${status}`);
+    link.setAttribute("aria-label", `${node.title}: ${state.word}${needs}`);
+    link.dataset.status = status;
+    title.textContent = `${node.id} (${node.kind}): ${state.word}${needs}`;
+    sign.textContent = state.sign;
+    word.textContent = state.word;
+  }
+
+  /** What a node gave is handed to another. */
+  pass(from, to) {
+    this.#edges.get(`${from} ${to}`)?.classList.add("mashin-passed");
+  }
+
+  /** Whether these are the nodes that are drawn, with the same needs. */
+  shows(nodes) {
+    return (
+      nodes.length === this.#nodes.size &&
+      nodes.every(({ id, needs }) => String(this.#nodes.get(id)?.node.needs) === String(needs))
+    );
+  }
+}
+
+// From left to right; from top to bottom where that is too wide, and this is not.
+function place(nodes, room) {
+  const across = arrange(nodes, "LR");
+  if (across.graph().width <= room) return across;
+  const down = arrange(nodes, "TB");
+  return down.graph().width <= Math.max(room, across.graph().width / 2) ? down : across;
+}
+
+function arrange(nodes, rankdir) {
+  const graph = new Layout();
+  graph.setGraph({ rankdir, nodesep: 18, ranksep: 40, marginx: MARGIN, marginy: MARGIN });
+  graph.setDefaultEdgeLabel(() => ({}));
+  for (const { id } of nodes) graph.setNode(id, { width: WIDTH, height: HEIGHT });
+  for (const { id, needs } of nodes)
+    for (const need of needs) if (graph.hasNode(need)) graph.setEdge(need, id);
+  layout(graph);
+  return graph;
+}
+
+// Through the points, rounded at those between the ends.
+function curve([first, ...rest]) {
+  const last = rest.pop();
+  let path = `M${at(first)}`;
+  rest.forEach((point, index) => {
+    const next = rest[index + 1];
+    path += `Q${at(point)} ${at(next ? { x: (point.x + next.x) / 2, y: (point.y + next.y) / 2 } : last)}`;
+  });
+  return rest.length ? path : `${path}L${at(last)}`;
+}
+
+const at = ({ x, y }) => `${x.toFixed(1)},${y.toFixed(1)}`;
+
+function make(name, attributes = {}) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
