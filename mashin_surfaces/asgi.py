@@ -31,6 +31,7 @@ def with_surfaces(django_application: Application) -> Application:
     from .surfaces.denial import deny
     from .surfaces.panel_socket import panel_of, serve_panel
     from .surfaces.routes import routes
+    from .surfaces.run_socket import run_of, serve_run
     from .surfaces.websocket import consumer_for
     from .timers.clock import clock
 
@@ -51,6 +52,9 @@ def with_surfaces(django_application: Application) -> Application:
             route = routes.find("websocket", scope["path"])
             if route is None and (panel := panel_of(scope["path"])) is not None:
                 await serve_panel(panel, scope, receive, send)
+                return
+            if route is None and (run := run_of(scope["path"])) is not None:
+                await serve_run(run, scope, receive, send)
                 return
             if route is None:
                 await receive()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .commit import close_writers
+from .governance.starting import starting
 from .identity import cache, revocation
 from .identity import threads as identity_threads
 from .ledger.record import check_writer
@@ -10,6 +11,7 @@ from .machines.watch import bump_if_migrated, on_bump, watcher
 from .rooms import doorbell, hub, retention
 from .rooms.log import room_threads
 from .runs import engine as runs
+from .runs.starting import RunStarter
 from .server.health import CHECKS, WARNINGS
 from .steps.effects import registry as effects
 from .steps.threads import effect_threads
@@ -36,6 +38,7 @@ def end_threads() -> None:
 def connect() -> None:
     """Called once, when the apps are ready; no query, no thread."""
     effects.discover()
+    starting.starter = RunStarter()
     revocation.connect_signals()
     revocation.on_change.append(lambda: bump_if_migrated(CREDENTIALS))
     watcher.on_change(CREDENTIALS, cache.forget)

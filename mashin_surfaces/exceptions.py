@@ -72,6 +72,20 @@ class Refusal(Exception):
         return body
 
 
+class Recorded(Refusal):
+    """A refusal that has its access row already; ``access_id`` is the row's request id."""
+
+    def __init__(self, refusal: Refusal, access_id: str) -> None:
+        super().__init__(
+            refusal.code,
+            refusal.message,
+            details=refusal.details,
+            retry_after=refusal.retry_after,
+            subject=refusal.subject,
+        )
+        self.access_id = access_id
+
+
 class DefinitionError(Exception):
     """A machine's definition or source is wrong; ``problems`` holds all that was found.
 

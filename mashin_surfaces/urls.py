@@ -8,17 +8,19 @@ from .conf import settings
 from .server.health import healthz, readyz
 from .surfaces.http import SurfaceConverter, surface
 from .surfaces.panel_api import panels
+from .surfaces.run_api import runs
 
 app_name = "mashin_surfaces"
 
 _prefix = f"{settings.PANELS.PREFIX.strip('/')}/".lstrip("/")
+_runs = settings.RUNS.PREFIX.strip("/")
 
 register_converter(SurfaceConverter, "surface")
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
-    # Before the panels: an operator's own path wins.
+    # Before panels and runs: an operator's own path wins.
     path("<surface:route>", surface, name="surface"),
     path(f"{_prefix}panels", panels, {"action": "panels"}, name="panels"),
     path(f"{_prefix}panels/<str:panel>", panels, {"action": "panel"}, name="panel"),
@@ -28,4 +30,15 @@ urlpatterns = [
     ),
     path(f"{_prefix}panels/<str:panel>/trigger/<str:detail>", panels, {"action": "trigger"}),
     path(f"{_prefix}panels/<str:panel>/suspensions/<str:detail>", panels, {"action": "suspension"}),
-]
+    path(_runs, runs, {"action": "runs"}, name="runs"),
+    path(f"{_runs}/<str:run>", runs, {"action": "run"}, name="run"),
+    *(
+        path(f"{_runs}/<str:run>/{action}", runs, {"action": action})
+        for action in (
+            "stream", "events", "results", "decisions", "pause", "resume", "cancel", "signals",
+            "mutations",
+        )
+    ),
+    path(f"{_runs}/<str:run>/nodes/<str:node>/output", runs, {"action": "output"}),
+    path(f"{_runs}/<str:run>/nodes/<str:node>/retry", runs, {"action": "retry"}),
+]  # fmt: skip

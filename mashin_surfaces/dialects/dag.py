@@ -110,11 +110,19 @@ class Resync:
 
 
 @dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Go on with fresh credentials."""
+
+    token: str
+    ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Are you there?"""
 
 
-Command = HumanDecision | Pause | Resume | Cancel | MutateDag | Resync | Ping
+Command = HumanDecision | Pause | Resume | Cancel | MutateDag | Resync | Authenticate | Ping
 
 
 # -- client → server ------------------------------------------------------------------------------
@@ -140,6 +148,8 @@ def decode(text: str | bytes) -> Command:
             return mutate_dag(frame)
         case "resync":
             return Resync(_required("since", _number(frame, "since", 0)), _name(frame, "epoch"))
+        case "authenticate":
+            return Authenticate(_token(frame), _name(frame, "ref"))
         case "ping":
             return Ping()
         case str() as other:
@@ -269,6 +279,13 @@ def _checked_name(value: Any, path: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MOST_NAME or not value.isprintable():
         message = f"It is a printable text of 1 to {MOST_NAME} characters."
         raise _wrong(path, "missing" if value is None else "wrong_type", message)
+    return value
+
+
+def _token(fields: Fields) -> str:
+    value = fields.get("token")
+    if not isinstance(value, str) or not value:
+        raise _wrong("/token", "missing" if value is None else "wrong_type", "It is a text.")
     return value
 
 

@@ -101,14 +101,17 @@ def door_of(surface: CompiledSurface) -> Door:
     auth = options.get("auth")
     grant = options.get("grant")
     rate = options.get("rate")
+    wanted = granted = run_scope(name)
+    if options.get("dialect") == "dag":  # nothing is started there: it shows what runs
+        wanted, granted = f"runs:view:{name}", "runs:view"
     return Door(
         kind=surface.kind,
         path=surface.path,
         label=surface.label,
         machine=governed(surface.machine),
         accepted=frozenset(auth or (("session",) if surface.kind == "page" else DEFAULT_AUTH)),
-        wanted=tuple(options.get("scopes") or (run_scope(name),)),
-        grant=(run_scope(name),) if grant is None else tuple(grant),
+        wanted=tuple(options.get("scopes") or (wanted,)),
+        grant=(granted,) if grant is None else tuple(grant),
         rate=RateLimit(parse_rate(rate)) if rate else None,
         options=options,
         surface=surface,

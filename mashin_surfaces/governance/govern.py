@@ -28,6 +28,7 @@ from ..machines.schemas import dumps
 from ..steps.run import Run
 from .door import Door, GovernedMachine
 from .errors import outcome_of
+from .starting import Started, starting
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +44,15 @@ class Caller:
 
 
 class Answer(NamedTuple):
-    """``result`` (JSON-ready, as ``responds with`` declares it) or ``refusal``; never both."""
+    """``result`` (JSON-ready, as ``responds with`` declares it) or ``refusal``; never both.
+
+    ``is_begun``: the result only says which run has begun: ``{"run_id", "status", "stream"}``.
+    """
 
     request_id: str
     result: dict[str, Any] | None
     refusal: Refusal | None
+    is_begun: bool = False
 
 
 class _Case(NamedTuple):
@@ -70,7 +75,9 @@ async def govern(
     """Check, execute and record one access; returns when its row is committed.
 
     ``coerced``: ``value`` was already checked against ``accepts`` (query strings, forms). A machine
-    that streams is run to its end, and answers its last result.
+    that streams is run to its end, and answers its last result. A machine that waits for people or
+    events starts a run, and answers which; one that only needs an approval is waited for until it
+    has ended, or somebody has to decide (approval_required).
     """
     access_id = new_id()
     request_id = request_id or access_id
@@ -82,9 +89,15 @@ async def govern(
     try:
         admit(door, caller.principal)
         checked = value if coerced else machine.compiled.accepts.check(value)
-        run = Run(checked, machine.permissions.allows)
-        output = await _execute(door, run)
-        result = machine.compiled.responds.check_output(output)
+        if machine.program.is_run:
+            started = await _start(door, caller, case, value, checked)
+            if not machine.program.is_awaited:
+                return Answer(request_id, started._asdict(), None, is_begun=True)
+            result = await starting().settled(started.run_id, machine.timeout)
+        else:
+            run = Run(checked, machine.permissions.allows)
+            output = await _execute(door, run)
+            result = machine.compiled.responds.check_output(output)
     except asyncio.CancelledError:  # nobody waits any more; what was asked is recorded all the same
         record_soon(_access(door, caller, case, value, None, _cancelled(), _asked(run)))
         raise
@@ -215,6 +228,20 @@ def admit(door: Door, principal: Principal) -> None:
         raise Refusal(Code.UNAUTHENTICATED, "The credential has expired.")
     if not door.admits(principal):
         raise Refusal(Code.FORBIDDEN, door.wants)
+
+
+async def _start(
+    door: Door, caller: Caller, case: _Case, given: dict[str, Any], checked: dict[str, Any]
+) -> Started:
+    """Start a run, recorded with it: as the access itself, or, when that is answered later, as
+    its beginning."""
+    if door.machine.program.is_awaited:
+        case = case._replace(id=new_id(), event="start")
+
+    def row(started: Started) -> Access:
+        return _access(door, caller, case, given, started._asdict(), None, "")
+
+    return await starting().start(door.machine, checked, caller.principal.name, caller.client, row)
 
 
 async def _execute(door: Door, run: Run) -> Any:

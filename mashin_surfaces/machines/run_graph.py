@@ -98,8 +98,14 @@ def ends_of(needs: Needs) -> tuple[str, ...]:
 
 def is_run(definition: MachineDefinition) -> bool:
     """Whether the machine can't be answered at once: somebody has to decide, or to come."""
-    steps = definition.implements.steps
-    return any(isinstance(step, RUN_STEPS) or asks_approval(definition, step) for step in steps)
+    return waits(definition) or any(
+        asks_approval(definition, step) for step in definition.implements.steps
+    )
+
+
+def waits(definition: MachineDefinition) -> bool:
+    """Whether the machine waits by itself, or starts other runs: without any approval."""
+    return any(isinstance(step, RUN_STEPS) for step in definition.implements.steps)
 
 
 def asks_approval(definition: MachineDefinition, step: Step) -> bool:

@@ -206,4 +206,9 @@ class Migration(migrations.Migration):
             model_name='execution',
             constraint=models.UniqueConstraint(fields=('run', 'node', 'attempt'), name='mashin_one_execution_an_attempt'),
         ),
+        migrations.AlterField(
+            model_name='surfaceaccess',
+            name='event',
+            field=models.CharField(choices=[('message', 'message'), ('result', 'result of a stream'), ('subscribe', 'subscription'), ('unsubscribe', 'end of a subscription'), ('trigger', 'trigger of a tool'), ('resume', 'answer to a suspension'), ('start', 'start of a run'), ('control', 'control of a run'), ('decide', 'decision at a gate'), ('create', 'creation'), ('delete', 'deletion'), ('read', 'read'), ('connect', 'connect'), ('disconnect', 'disconnect'), ('authenticate', 'fresh credentials'), ('end', 'ended by the server'), ('describe', 'description asked'), ('view', 'page viewed')], max_length=16, verbose_name='event'),
+        ),
     ]

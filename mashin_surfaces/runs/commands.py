@@ -1,7 +1,8 @@
 """What people and other processes do to a run: decide, signal, pause, cancel, retry, mutate.
 
 Each is one transaction under the run's lock, with its access row; it records a fact and says that
-the run is due. What follows from it is done by who works on the run.
+the run is due. What follows from it is done by who works on the run. Each returns the request id of
+its access row, or raises ``Recorded``.
 """
 
 from __future__ import annotations
@@ -12,14 +13,12 @@ from datetime import UTC, datetime
 from time import perf_counter_ns
 from typing import Any, Literal
 
-from asgiref.sync import async_to_sync
 from django.db import connections
 from django.db.models import F
 
 from ..commit import CommitFailed
-from ..exceptions import Code, Refusal
+from ..exceptions import Code, Recorded, Refusal
 from ..governance.govern import Caller, access_row, admit, note
-from ..identity.principal import Principal
 from ..ledger.access import Access
 from ..ledger.chain import new_id
 from ..ledger.record import companions
@@ -103,21 +102,30 @@ async def _carry_out(
     caller: Caller,
     given: dict[str, Any],
     do: Callable[[_Command], None],
-) -> None:
-    """Do it in one transaction with its access row; raises ``Refusal``, which is recorded, too."""
+) -> str:
+    """Do it in one transaction with its access row, whose request id is returned.
+
+    Raises ``Recorded``: what is refused has its row, too.
+    """
     door = run_door(verb, run.machine, run.pk)
     began = perf_counter_ns()
     command = _Command(run, caller)
+    id = new_id()
     try:
         admit(door, caller.principal)
         if has_nul(given):
             raise Refusal(Code.INVALID_INPUT, "Text with NUL characters can't be kept.")
-        item = Append(run.room_id, command.events, also=lambda: do(command))
+
+        def write() -> None:
+            command.events.clear()  # of a batch that was rolled back, and is tried again
+            command.is_held = command.is_idle = False
+            do(command)
+
+        item = Append(run.room_id, command.events, also=write)
 
         def row() -> Access | None:
             if item.problem is not None:
                 return None
-            id = new_id()
             return access_row(door, caller, verb, id, began, given, {}, None)
 
         await aput(item, *companions(database(), row))
@@ -129,14 +137,15 @@ async def _carry_out(
         raise _gone(run.pk) from None
     except Refusal as refusal:
         answer = await note(door, caller, event=verb, refusal=refusal, raw=dumps(given))
-        raise answer.refusal or refusal from None
+        raise Recorded(answer.refusal or refusal, answer.request_id) from None
     if command.is_idle:
-        return
+        return id
     if command.is_held:
         engines.adopt(run.pk)
     else:
         engines.wake()
         doorbell.tell(engines.NEWS)
+    return id
 
 
 def _gone(id: str) -> Refusal:
@@ -155,7 +164,7 @@ async def afind(key: str) -> Run:
 # -- gates ----------------------------------------------------------------------------------------
 
 
-async def adecide(run: Run, choice: Choice, caller: Caller) -> None:
+async def adecide(run: Run, choice: Choice, caller: Caller) -> str:
     """Decide a gate; durable when it returns.
 
     Raises ``Refusal``: not_found, conflict with the subject ``gate_closed`` (somebody was first,
@@ -166,7 +175,7 @@ async def adecide(run: Run, choice: Choice, caller: Caller) -> None:
         "option_id": choice.option_id, "scope": choice.scope, "feedback": choice.feedback,
         "revision": choice.revision,
     }  # fmt: skip
-    await _carry_out("decide", run, caller, given, lambda command: _decide(command, choice))
+    return await _carry_out("decide", run, caller, given, lambda command: _decide(command, choice))
 
 
 def _decide(command: _Command, choice: Choice) -> None:
@@ -253,7 +262,7 @@ def _wrong(path: str, message: str) -> Refusal:
 
 async def asignal(
     run: Run, caller: Caller, value: Any, *, node_id: str | None = None, event: str | None = None
-) -> None:
+) -> str:
     """Give a ``wait for`` what it waits for, by its node or by the event's name.
 
     Raises ``Refusal``: not_found, conflict (``gate_closed``), invalid_input.
@@ -275,7 +284,7 @@ async def asignal(
         gate.save(using=alias, force_update=True)
         command.due()
 
-    await _carry_out("decide", run, caller, given, do)
+    return await _carry_out("decide", run, caller, given, do)
 
 
 def _checked(run: Run, gate: Gate, value: Any) -> Any:
@@ -291,7 +300,7 @@ def _checked(run: Run, gate: Gate, value: Any) -> Any:
 # -- control --------------------------------------------------------------------------------------
 
 
-async def acontrol(run: Run, to: Literal["pause", "resume", "cancel"], caller: Caller) -> None:
+async def acontrol(run: Run, to: Literal["pause", "resume", "cancel"], caller: Caller) -> str:
     """Pause (what runs ends first), resume, or cancel a run.
 
     Raises ``Refusal`` (conflict) when the run is not in a state for it.
@@ -310,7 +319,7 @@ async def acontrol(run: Run, to: Literal["pause", "resume", "cancel"], caller: C
         outcome = {"outcome": Run.Outcome.CANCELLED} if to == "cancel" else {}
         command.due(status=after, **outcome)
 
-    await _carry_out("control", run, caller, {"do": to}, do)
+    return await _carry_out("control", run, caller, {"do": to}, do)
 
 
 _WANTED = {
@@ -321,7 +330,7 @@ _WANTED = {
 _ALREADY = {("pause", RunStatus.PAUSED), ("cancel", RunStatus.CANCELLED)}
 
 
-async def aretry(run: Run, node_id: str, caller: Caller) -> None:
+async def aretry(run: Run, node_id: str, caller: Caller) -> str:
     """Run a failed node again, and what was skipped because of it.
 
     Raises ``Refusal``: not_found, conflict (it has not failed).
@@ -354,12 +363,10 @@ async def aretry(run: Run, node_id: str, caller: Caller) -> None:
                     waiting.append(name)
         _write(command, change)
 
-    await _carry_out("control", run, caller, {"do": "retry", "node_id": node_id}, do)
+    return await _carry_out("control", run, caller, {"do": "retry", "node_id": node_id}, do)
 
 
-async def amutate(
-    run: Run, mutation: dict[str, Any], topology_version: int, caller: Caller
-) -> None:
+async def amutate(run: Run, mutation: dict[str, Any], topology_version: int, caller: Caller) -> str:
     """Change the graph of a run that is not over (``mutations.py``).
 
     Raises ``Refusal``: conflict with the subject ``stale_topology``, invalid_input.
@@ -377,7 +384,7 @@ async def amutate(
         mutations.apply(change, mutation, command.by)
         _write(command, change)
 
-    await _carry_out("control", run, caller, {"do": "mutate", "mutation": mutation}, do)
+    return await _carry_out("control", run, caller, {"do": "mutate", "mutation": mutation}, do)
 
 
 def _change(command: _Command) -> Change:
@@ -397,16 +404,3 @@ def _write(command: _Command, change: Change) -> None:
 
 def _no_node(name: str) -> Refusal:
     return Refusal(Code.NOT_FOUND, f'The run has no node "{name[:100]}".', subject="node")
-
-
-# -- for code -------------------------------------------------------------------------------------
-
-
-async def adecide_gate(run: str, choice: Choice, *, principal: Principal) -> None:
-    """``adecide`` for code that has a run's id (a view, a task)."""
-    await adecide(await afind(run), choice, Caller(principal))
-
-
-def decide_gate(run: str, choice: Choice, *, principal: Principal) -> None:
-    """``adecide_gate`` for synchronous code."""
-    async_to_sync(adecide_gate)(run, choice, principal=principal)

@@ -69,6 +69,8 @@ class Driver:
         self._runner = runner
         self._outcomes: list[Outcome] = []
         self._came = asyncio.Event()
+        #: Set when nobody works on the run here any more.
+        self.is_left = asyncio.Event()
         #: Attempts that are made for this driver, and those that died with another process.
         self._begun: set[tuple[str, int]] = set()
         self._lost: set[tuple[str, int]] = set()

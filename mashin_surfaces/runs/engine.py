@@ -22,7 +22,8 @@ from django.db.models import F, Q, QuerySet
 from ..commit import CommitFailed, writer
 from ..conf import settings
 from ..exceptions import Code, Refusal
-from ..ledger.record import Companion
+from ..ledger.access import Access
+from ..ledger.record import companions, record_soon
 from ..rooms import doorbell
 from ..rooms.log import database, room_threads
 from ..timers import process
@@ -80,13 +81,15 @@ class Engine:
 
     @property
     def has_place(self) -> bool:
-        return len(self._drivers) < settings.RUNS.MAX_RUNS
+        """Whether a new run may be worked on here: not by a loop that is gone in a moment."""
+        return self.is_looking and len(self._drivers) < settings.RUNS.MAX_RUNS
 
     # -- new runs -------------------------------------------------------------------------------
 
-    async def create(self, new: NewRun, *companions: Companion) -> Run:
+    async def create(self, new: NewRun, row: Callable[[Run], Access] | None = None) -> Run:
         """Start a run; returns when it is committed, with the first steps it took.
 
+        ``row``: makes the access row, which is committed with it.
         Raises ``Refusal`` (conflict: another run has this idempotency key) and ``CommitFailed``.
         """
         creation = Creation(new)
@@ -103,13 +106,20 @@ class Engine:
         else:
             run.due_at = change.now
 
+        def access() -> Access | None:
+            return None if row is None or creation.stored is None else row(creation.stored)
+
         group = writer(database())
+        rows = () if row is None else companions(database(), access)
         if run.request_key is None:
-            await group.put_together(creations, creation, *companions)
+            await group.put_together(creations, creation, *rows)
+            stored = run
         else:
-            stored = await group.run(partial(write_once, creation=creation), *companions)
-            if stored is not run:
-                return stored
+            stored = await group.run(partial(write_once, creation=creation), *rows)
+        if row is not None and not rows:
+            record_soon(row(stored))
+        if stored is not run:
+            return stored
         if progress is None:
             doorbell.tell(NEWS)
             return run
@@ -119,6 +129,12 @@ class Engine:
             driver.begin(progress.to_run)
             self._have(driver, driver.drive)
         return run
+
+    async def rest_of(self, id: str) -> None:
+        """Returns when the run is not worked on here (any more)."""
+        driver = self._drivers.get(id)
+        if driver is not None:
+            await driver.is_left.wait()
 
     # -- runs that are there ----------------------------------------------------------------------
 
@@ -169,6 +185,7 @@ class Engine:
         finally:
             del self._drivers[driver.id]
             _worked_on.pop(driver.id, None)
+            driver.is_left.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)

@@ -15,22 +15,21 @@ from uuid import uuid4
 import orjson
 
 from ..conf import settings
+from ..machines.definition import VERDICTS, WaitFor
 from ..machines.definition import Gate as GateStep
-from ..machines.definition import WaitFor
 from .change import Change
 from .models import Gate, Node
 from .outputs import shown
 from .state import RunState
 from .states import ENDED, GateStatus, NodeStatus
+from .views import gate_view
 
 #: What happens when nobody decides in time, by class.
 ON_TIMEOUT: Final = {"irreversible": "fail", "quality": "escalate", "calibration": "approve"}
-OPTIONS: Final = (
-    {"id": "approve", "label": "Approve", "decision": "approve"},
-    {"id": "modify", "label": "Ask for changes", "decision": "modify"},
-    {"id": "reject", "label": "Reject", "decision": "reject"},
+OPTIONS: Final = tuple(
+    {"id": verdict, "label": label, "decision": verdict} for verdict, label in VERDICTS.items()
 )
-YES_OR_NO: Final = (OPTIONS[0], OPTIONS[2])
+YES_OR_NO: Final = tuple(option for option in OPTIONS if option["id"] != "modify")
 
 
 def digest(value: Any) -> str:
@@ -40,9 +39,7 @@ def digest(value: Any) -> str:
 
 def options_of(step: GateStep) -> list[dict[str, Any]]:
     """The options of a gate as they are shown."""
-    if not step.options:
-        return [dict(option) for option in OPTIONS]
-    return [option.model_dump(exclude_none=True) for option in step.options]
+    return [option.model_dump(exclude_none=True) for option in step.choices]
 
 
 # -- opened ---------------------------------------------------------------------------------------
@@ -159,27 +156,8 @@ def _gate(
 
 def presentation(state: RunState, gate: Gate) -> dict[str, Any]:
     """The GatePresentation of the wire (``docs/runs.md``)."""
-    run = state.run
-    return {
-        "gate_id": gate.id,
-        "revision": gate.revision,
-        **{
-            part: gate.shown.get(part)
-            for part in ("title", "context", "question", "output", "options", "on_timeout")
-        },
-        "cost": {
-            "spent": run.spent,
-            "budget": run.budget,
-            "remaining": None if run.budget is None else run.budget - run.spent,
-        },
-        "remaining_nodes": sum(
-            NodeStatus(node.status) not in ENDED for node in state.nodes.values()
-        )
-        - 1,
-        "gate_class": gate.gate_class,
-        "expires_at": gate.expires_at,
-        **({"escalated": True} if gate.is_escalated else {}),
-    }
+    open_nodes = sum(NodeStatus(node.status) not in ENDED for node in state.nodes.values())
+    return gate_view(state.run, gate, open_nodes)
 
 
 # -- in time --------------------------------------------------------------------------------------

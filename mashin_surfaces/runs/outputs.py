@@ -15,9 +15,9 @@ MOST_RESULTS = 256 * 1024
 PREVIEW = 200
 
 
-def shown(output: Any, run: str, node: str) -> Any:
-    """The output, or ``{"$ref": url, "size": bytes, "preview": text}``."""
-    return _shown(output, f"{settings.RUNS.PREFIX}/{run}/nodes/{node}/output", MOST_SHOWN)
+def shown(output: Any, run: str, node: str, most: int = MOST_SHOWN) -> Any:
+    """The output, or, from ``most`` bytes, ``{"$ref": url, "size": bytes, "preview": text}``."""
+    return _shown(output, f"{settings.RUNS.PREFIX}/{run}/nodes/{node}/output", most)
 
 
 def shown_results(results: dict[str, Any], run: str) -> Any:

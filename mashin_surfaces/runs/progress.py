@@ -184,7 +184,9 @@ class Progress:
             message = f"It was rejected{who}." + (
                 f" {choice['feedback']}" if choice["feedback"] else ""
             )
-            self.fail(node, {"code": Code.APPROVAL_DENIED.value, "message": message})
+            # Nothing went wrong, so the log has no error: somebody said no.
+            denied = {"code": Code.APPROVAL_DENIED.value, "message": message}
+            self.change.set_node(node, NodeStatus.FAILED, error=denied, ended_at=self.change.now)
             if choice["scope"] == "abort":
                 self._stop("cancelled")
 

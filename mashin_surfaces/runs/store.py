@@ -107,6 +107,8 @@ class Creation:
         ]
         self.state = RunState(run, nodes, (), new.machine, steps)
         self.change = Change(self.state)
+        #: The run as it was written, or the one that the same request has started before.
+        self.stored: Run | None = None
         self.change.tell("run_state", status=run.status)
 
     @property
@@ -144,6 +146,7 @@ def write(connection: BaseDatabaseWrapper, creations: Sequence[Creation]) -> Non
         insert_rows(connection, model._meta.db_table, columns, rows)
     for creation in creations:
         creation.change.write_besides(alias)
+        creation.stored = creation.state.run
 
 
 def _events(connection: BaseDatabaseWrapper, creation: Creation) -> Iterator[tuple[Any, ...]]:
@@ -172,7 +175,7 @@ def write_once(connection: BaseDatabaseWrapper, creation: Creation) -> Run:
     """Write a run that has a request key, or find the run that the same request has started."""
     alias, run = connection.alias, creation.state.run
     same = Run.objects.using(alias).filter(principal=run.principal, request_key=run.request_key)
-    before = same.first()
+    creation.stored, before = None, same.first()
     if before is None:
         try:
             with transaction.atomic(using=alias):
@@ -184,6 +187,7 @@ def write_once(connection: BaseDatabaseWrapper, creation: Creation) -> Run:
         raise Refusal(
             Code.CONFLICT, "This idempotency key was used for another run: take a new one."
         )
+    creation.stored = before
     return before
 
 
@@ -265,6 +269,16 @@ def find(key: str) -> Run:
     found = runs.filter(pk=key).first() or runs.filter(machine=key).first()
     if found is None:
         raise Refusal(Code.NOT_FOUND, f'There is no run "{key[:100]}".', subject="run")
+    return found
+
+
+def find_of(machine: str, id: str | None = None) -> Run:
+    """The machine's run with this id, without one its newest."""
+    runs = Run.objects.using(database()).select_related("room").filter(machine=machine)
+    found = runs.first() if id is None else runs.filter(pk=id).first()
+    if found is None:
+        named = f' "{id[:100]}"' if id else ""
+        raise Refusal(Code.NOT_FOUND, f"This machine has no run{named}.", subject="run")
     return found
 
 

@@ -30,7 +30,7 @@ from ..machines.definition import (
     walk,
 )
 from ..machines.expressions import parse_expression
-from ..machines.run_graph import ends_of, is_run, needs_of, steps_in_order
+from ..machines.run_graph import ends_of, is_run, needs_of, steps_in_order, waits
 from .ask_effect import compile_ask_effect
 from .ask_model import compile_ask_model
 from .compute import compile_compute
@@ -56,7 +56,8 @@ class Program:
     """A machine's steps, ready to run."""
 
     __slots__ = (
-        "_asked", "_block", "_ends", "_is_synchronous", "_steps", "assumes", "is_pure", "is_run",
+        "_asked", "_block", "_ends", "_is_synchronous", "_steps", "assumes", "is_awaited",
+        "is_pure", "is_run",
     )  # fmt: skip
 
     def __init__(self, definition: MachineDefinition) -> None:
@@ -96,14 +97,17 @@ class Program:
         if not may_be_left_out and self._ends[:1] == tuple(step.name for step in steps[-1:]):
             self._ends = ()
         self.is_run = is_run(definition)
+        #: A run that only needs approvals: who asks for its output gets that.
+        self.is_awaited = self.is_run and not waits(definition)
         self.is_pure = self._is_synchronous and not self.is_run
         #: True when the machine has model calls: pages say that they are assumed.
         self.assumes = any(isinstance(step, AskModel) for step in walk(steps))
 
     @property
     def is_stream(self) -> bool:
-        """Whether one of the steps in the list itself asks an effect that yields."""
-        return any(asked.is_stream for asked in self._asked)
+        """Whether one of the steps in the list itself asks an effect that yields. A run has one
+        output."""
+        return not self.is_run and any(asked.is_stream for asked in self._asked)
 
     def run_pure(self, run: Run) -> Any:
         """The last step's output, of a program that is pure."""

@@ -29,6 +29,7 @@ from .describe import describe_surface
 from .event_stream import EventStream, event_text, wants_events
 from .follow import follow, last_event_id
 from .json_view import Headers, JsonView, request_id_of
+from .requests import WrongMethod
 from .routes import routes
 
 WITHOUT_BODY = frozenset({"GET", "DELETE"})
@@ -64,7 +65,7 @@ class SurfaceApi(JsonView):
         headers = [("X-Request-ID", answer.request_id), ("Cache-Control", "no-store")]
         refusal = answer.refusal
         if refusal is None:
-            return 200, answer.result or {}, headers
+            return 202 if answer.is_begun else 200, answer.result or {}, headers
         headers += headers_of(refusal, self.door.accepted)
         status = TABLE[refusal.code].status
         if isinstance(refusal, WrongMethod):
@@ -103,13 +104,6 @@ class SurfaceApi(JsonView):
             answers = govern_stream(door, caller, value, coerced=coerced, request_id=request_id)
             return await _as_events(answers, request_id, ending=event_text(b"{}", event="end"))
         return await govern(door, caller, value, coerced=coerced, request_id=request_id)
-
-
-class WrongMethod(Refusal):
-    """The path is right, the HTTP method is not (405)."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(Code.UNKNOWN_MESSAGE, message)
 
 
 async def _as_events(

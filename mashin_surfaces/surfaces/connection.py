@@ -18,6 +18,8 @@ from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..governance.door import Door
 from ..governance.govern import Caller, note, note_soon
+from ..identity.authenticate import authenticate
+from ..identity.presented import Presented
 from ..identity.principal import Principal
 from ..rooms.outbox import FastLane, Outbox
 from .routes import Route
@@ -223,6 +225,18 @@ class Connection:
 
     def _overflow(self) -> None:
         self.end(4408, reason="You are too slow for what you follow: connect again.")
+
+    async def _authenticate(self, token: str) -> None:
+        """Take fresh credentials of the same principal; raises ``Refusal``."""
+        presented = Presented.bearer(token, client=self.caller.client)
+        principal = await authenticate(presented, self.door.accepted - {"none"}, ())
+        if principal.name != self.caller.principal.name:
+            raise Refusal(Code.FORBIDDEN, "These credentials are someone else's: connect anew.")
+        self.caller = Caller(principal, self.caller.client)
+        answer = await note(self.door, self.caller, event="authenticate")
+        if answer.refusal is not None:
+            raise answer.refusal
+        self._tick()
 
     def expire(self) -> None:
         """The credential is no longer good."""

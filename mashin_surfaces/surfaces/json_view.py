@@ -50,7 +50,7 @@ class JsonView(APIView):
         return wrapped
 
     def _rendered(
-        self, wrapped: Request, status: int, body: dict[str, Any], headers: Headers
+        self, wrapped: Request, status: int, body: Any, headers: Headers
     ) -> HttpResponseBase:
         """As JSON, or as a page for people."""
         renderer, media_type = self.perform_content_negotiation(wrapped, force=True)

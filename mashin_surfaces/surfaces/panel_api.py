@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter_ns
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..conf import settings
 from ..dialects.panel import MOST_REQUEST_ID, OWN, error_code
-from ..exceptions import Code, Refusal
+from ..exceptions import Code, Recorded, Refusal
 from ..governance.door import Door
 from ..governance.errors import TABLE
 from ..governance.govern import Caller, admit, note
@@ -26,9 +25,10 @@ from ..panels.models import Panel
 from ..panels.runner import Job, runner_of, trigger
 from ..rooms.log import read
 from .csrf import check_csrf
+from .database import in_database
 from .denial import headers_of
 from .json_view import Headers, JsonView, request_id_of
-from .panel_socket import in_database
+from .requests import WrongMethod, field_errors, json_object, number_of
 
 #: Panels, and events, that one answer has at most, and when nothing is said.
 MOST_PANELS, PANELS = 500, 100
@@ -90,7 +90,7 @@ class PanelView(JsonView):
         try:
             if found is None:
                 headers.append(("Allow", ", ".join(self.allowed_methods)))
-                raise _WrongMethod(Code.UNKNOWN_MESSAGE, f"{method} does nothing here.")
+                raise WrongMethod(f"{method} does nothing here.")
             principal = await authenticate(presented, door.accepted, door.grant)
             caller = Caller(principal, presented.client)
             if principal.credential.kind == "session":
@@ -118,13 +118,13 @@ class PanelView(JsonView):
         request_id: str | None,
         headers: Headers,
     ) -> tuple[int, Body, Headers]:
-        if isinstance(refusal, _Recorded):
+        if isinstance(refusal, Recorded):
             access_id = refusal.access_id
         else:
             answer = await note(door, caller, event=verb, refusal=refusal, request_id=request_id)
             refusal, access_id = answer.refusal or refusal, answer.request_id
         status = TABLE[refusal.code].status
-        if isinstance(refusal, _WrongMethod):
+        if isinstance(refusal, WrongMethod):
             status = 405
         elif refusal.subject == "events":  # trimmed
             status = 410
@@ -142,7 +142,7 @@ class PanelView(JsonView):
         try:
             new = NewPanelBody.model_validate(_json_of(request))
         except ValidationError as error:
-            raise _field_errors(error) from None
+            raise field_errors(error, "A panel can't be made from this.") from None
         made = await in_database(
             store.create,
             store.NewPanel(
@@ -167,7 +167,7 @@ class PanelView(JsonView):
         }
 
     async def _list(self, request: HttpRequest, caller: Caller) -> tuple[int, Body]:
-        limit = _number(request, "limit", PANELS, MOST_PANELS)
+        limit = number_of(request, "limit", PANELS, MOST_PANELS)
         after = request.GET.get("after")
         may_read = _readable(caller.principal)
         found, total = await in_database(store.page, after, limit, may_read)
@@ -187,8 +187,8 @@ class PanelView(JsonView):
         return 200, panel.room.state
 
     async def _events(self, request: HttpRequest, caller: Caller) -> tuple[int, Body]:
-        since = _number(request, "since", 0, 2**62)
-        limit = _number(request, "limit", MOST_EVENTS, MOST_EVENTS)
+        since = number_of(request, "since", 0, 2**62)
+        limit = number_of(request, "limit", MOST_EVENTS, MOST_EVENTS)
         panel = await in_database(store.find, self.panel)
         if since < panel.room.floor:
             raise Refusal(
@@ -231,7 +231,7 @@ class PanelView(JsonView):
         outcome = await trigger(panel.pk, self.panel, job)
         if outcome.result is None:
             refusal = outcome.refusal or Refusal(Code.EXECUTION_FAILED, "The tool was not run.")
-            raise _Recorded(refusal, outcome.access_id)
+            raise Recorded(refusal, outcome.access_id)
         return 200, outcome.result
 
     async def _suspensions(self, request: HttpRequest, caller: Caller) -> tuple[int, Body]:
@@ -264,24 +264,6 @@ class PanelView(JsonView):
         return 426, {"error": error}
 
 
-class _WrongMethod(Refusal):
-    """405."""
-
-
-class _Recorded(Refusal):
-    """A refusal that has its access row already."""
-
-    def __init__(self, refusal: Refusal, access_id: str) -> None:
-        super().__init__(
-            refusal.code,
-            refusal.message,
-            details=refusal.details,
-            retry_after=refusal.retry_after,
-            subject=refusal.subject,
-        )
-        self.access_id = access_id
-
-
 #: (action, method) → what one must hold, and what is done.
 HANDLERS: dict[tuple[str, str], tuple[Verb, Handler]] = {
     ("panels", "GET"): ("read", PanelView._list),
@@ -300,37 +282,7 @@ panels = PanelView.as_view()
 
 
 def _json_of(request: HttpRequest) -> Body:
-    try:
-        body = request.body
-    except RequestDataTooBig:
-        raise Refusal(Code.TOO_LARGE, "The request's body is too large.") from None
-    if len(body) > settings.PANELS.MAX_MESSAGE + settings.PANELS.MAX_STATE:
-        raise Refusal(Code.TOO_LARGE, "The request's body is too large.")
-    value = parse(body, decimals=False)
-    if not isinstance(value, dict):
-        raise Refusal(Code.INVALID_INPUT, "The body is a JSON object.")
-    return value
-
-
-def _field_errors(error: ValidationError) -> Refusal:
-    details = [
-        {
-            "path": "/" + "/".join(map(str, item["loc"])),
-            "code": item["type"],
-            "message": item["msg"],
-        }
-        for item in error.errors(include_url=False, include_input=False)
-    ]
-    return Refusal(Code.INVALID_INPUT, "A panel can't be made from this.", details=details)
-
-
-def _number(request: HttpRequest, name: str, otherwise: int, most: int) -> int:
-    text = request.GET.get(name)
-    if text is None:
-        return otherwise
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise Refusal(Code.INVALID_INPUT, f'"{name}" is a number from 0.')
-    return min(int(text), most)
+    return json_object(request, settings.PANELS.MAX_MESSAGE + settings.PANELS.MAX_STATE)
 
 
 def _readable(principal: Principal) -> Callable[[str], bool]:

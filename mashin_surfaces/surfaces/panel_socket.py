@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ParamSpec, TypeVar
 from urllib.parse import parse_qs
 
 import orjson
@@ -24,9 +23,7 @@ from ..exceptions import Code, Refusal
 from ..governance.door import Door
 from ..governance.errors import TABLE
 from ..governance.govern import Caller, admit, note
-from ..identity.authenticate import authenticate
-from ..identity.presented import Presented, answer_subprotocol
-from ..identity.principal import Principal, anonymous
+from ..identity.principal import Principal
 from ..ledger.chain import new_id
 from ..machines.json_values import MAX_DEPTH, is_too_deep
 from ..machines.schemas import dumps
@@ -40,15 +37,12 @@ from ..rooms.events import Event, RoomHead
 from ..rooms.hub import hub
 from ..rooms.live import Joined, Place
 from ..rooms.log import database, room_threads
-from .connection import MOST_WAITING_BYTES, Connection, Frame, Message, Receive, Send, most_bytes
-from .denial import deny
+from .connection import Connection, Frame, Message, Receive, Send
+from .database import in_database
+from .entrance import Find, enter_socket, must_admit
 from .routes import Route, routes
 
-#: The panel that somebody may come to, and the route of its sockets; or a ``Refusal``.
-Find = Callable[[Principal], Awaitable[tuple[Panel, Route]]]
 Merge = Callable[[Sequence[Event]], Sequence[Event]]
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _PATH = re.compile(r"/panels/([^/]+)/ws")
 
@@ -78,7 +72,8 @@ async def serve_panel(key: str, scope: Message, receive: Receive, send: Send) ->
 
     async def find(principal: Principal) -> tuple[Panel, Route]:
         panel = await in_database(store.find, key)  # 404 before 403
-        _check(door, principal)
+        must_admit(door, principal)
+        await _check_room_for_one_more(panel)
         return panel, PanelRoute(key, panel.machine)
 
     await _serve(door, find, scope, receive, send)
@@ -94,39 +89,21 @@ async def serve_machine(
     """
 
     async def find(principal: Principal) -> tuple[Panel, Route]:
-        _check(door, principal)
-        return await in_database(store.panel_of, door.name, door.machine.compiled.title), route
+        must_admit(door, principal)
+        panel = await in_database(store.panel_of, door.name, door.machine.compiled.title)
+        await _check_room_for_one_more(panel)
+        return panel, route
 
     await _serve(door, find, scope, receive, send)
 
 
-async def _serve(door: Door, find: Find, scope: Message, receive: Receive, send: Send) -> None:
-    presented = Presented.from_scope(scope)
-    caller = Caller(anonymous(()), presented.client)
-    found: tuple[Panel, Route] | None = None
-    refusal: Refusal | None = None
-    try:
-        principal = await authenticate(presented, door.accepted, door.grant)
-        caller = Caller(principal, presented.client)
-        found = await find(principal)
-        await _check_room_for_one_more(found[0])
-    except Refusal as caught:
-        refusal = caught
-    if found is not None:
-        door = found[1].door or door
-    answer = await note(door, caller, event="connect", refusal=refusal)
-    if answer.refusal is not None or found is None:
-        told = answer.refusal or Refusal(Code.NOT_FOUND, "There is no such panel.")
-        await deny(scope, send, told, answer.request_id, door.accepted)
+async def _serve(
+    door: Door, find: Find[Panel], scope: Message, receive: Receive, send: Send
+) -> None:
+    entered = await enter_socket(door, find, scope, send)
+    if entered is None:
         return
-    panel, route = found
-    await send(
-        {
-            "type": "websocket.accept",
-            "subprotocol": answer_subprotocol(scope.get("subprotocols") or [], []),
-            "max_message": max(MOST_WAITING_BYTES, 2 * most_bytes(door)),
-        }
-    )
+    panel, (route, door, caller) = entered
     if isinstance(route, PanelRoute):
         routes.besides.add(route)
     connection = PanelConnection(scope, receive, send, route, caller, door, panel)
@@ -134,11 +111,6 @@ async def _serve(door: Door, find: Find, scope: Message, receive: Receive, send:
         await connection.live()
     finally:
         routes.besides.discard(route)
-
-
-def _check(door: Door, principal: Principal) -> None:
-    if not door.admits(principal):
-        raise Refusal(Code.FORBIDDEN, door.wants)
 
 
 async def _check_room_for_one_more(panel: Panel) -> None:
@@ -464,13 +436,3 @@ def _one(patches: list[Event]) -> list[Event]:
         return patches
     payload = dialect.merged([patch.payload for patch in patches])
     return [patches[-1]._replace(payload=payload, request_id="", actor="")]
-
-
-async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """On a thread of the rooms; a database that is away is a ``Refusal`` (ledger_unavailable)."""
-    try:
-        return await room_threads.run(function, *args, **kwargs)
-    except DatabaseError as error:
-        raise Refusal(
-            Code.LEDGER_UNAVAILABLE, "The database can't be reached now; try again.", retry_after=1
-        ) from error

@@ -7,7 +7,7 @@ One Channels consumer class is generated for each surface. It has a receive loop
 thread hop per frame and no channel layer subscription per socket. One frame at a time is answered
 when they are bare (their order is the answers' order), several with the envelope. What every socket
 has in common is in ``connection.py``; topics are ``subscriptions.py``'s, a surface that speaks the
-panel dialect is ``panel_socket.py``'s.
+panel dialect is ``panel_socket.py``'s, the run dialect ``run_socket.py``'s.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from ..exceptions import Code, Refusal
 from ..governance.door import Door
 from ..governance.errors import TABLE
 from ..governance.govern import Answer, Caller, govern, govern_stream, note
-from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
 from ..machines.schemas import dumps
 from ..rooms.live import Joined
@@ -52,6 +51,7 @@ from .denial import deny
 from .entrance import enter
 from .panel_socket import serve_machine
 from .routes import Route
+from .run_socket import serve_machine_runs
 from .subscriptions import Subscriptions
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,9 @@ class SurfaceConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no t
             return
         if dialect_of(door) == "panel":
             await serve_machine(self.route, door, scope, receive, send)
+            return
+        if dialect_of(door) == "dag":
+            await serve_machine_runs(self.route, door, scope, receive, send)
             return
         caller = await self._enter(door)
         if caller is not None:
@@ -197,7 +200,8 @@ class MachineConnection(Connection):
 
     async def _control(self, command: Authenticate | Subscribe | Unsubscribe) -> None:
         if isinstance(command, Authenticate):
-            await self._authenticate(command)
+            await self._authenticate(command.token)
+            await self._send(self.dialect.authenticated(command.id))
         elif isinstance(command, Subscribe):
             await self._subscribe(command)
         else:
@@ -219,19 +223,6 @@ class MachineConnection(Connection):
         )
         if answer.refusal is not None:
             await self._refuse(answer.refusal, answer.request_id, command.id)
-
-    async def _authenticate(self, command: Authenticate) -> None:
-        """Fresh credentials of the same principal, without a new connection."""
-        presented = Presented.bearer(command.token, client=self.caller.client)
-        principal = await authenticate(presented, self.door.accepted - {"none"}, ())
-        if principal.name != self.caller.principal.name:
-            raise Refusal(Code.FORBIDDEN, "These credentials are someone else's: connect anew.")
-        self.caller = Caller(principal, self.caller.client)
-        answer = await note(self.door, self.caller, event="authenticate")
-        if answer.refusal is not None:
-            raise answer.refusal
-        self._tick()
-        await self._send(self.dialect.authenticated(command.id))
 
     async def _say(self, text: str | None) -> None:
         """Send what not every spelling has a frame for."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mashin_surfaces.dialects import dag
 from mashin_surfaces.dialects.dag import (
     MUTATION_KINDS,
+    Authenticate,
     Cancel,
     Command,
     HumanDecision,
@@ -154,6 +155,7 @@ COMMANDS: list[tuple[dict[str, Any], Command]] = [
     ),
     ({"type": "resync", "since": 0}, Resync(0)),
     ({"type": "resync", "since": 2**63 - 1, "epoch": "e"}, Resync(2**63 - 1, "e")),
+    ({"type": "authenticate", "token": "t", "ref": "a"}, Authenticate("t", "a")),
     ({"type": "ping"}, Ping()),
 ]
 
@@ -218,7 +220,7 @@ def test_what_is_no_json_object_is_invalid_json(text: str | bytes) -> None:
 @pytest.mark.parametrize(
     "type",
     [
-        "dance", "pong", "PING", "ping ", "snapshot", "authenticate", "", "ü" * 99,
+        "dance", "pong", "PING", "ping ", "snapshot", "", "ü" * 99,
         None, 3, ["ping"],
     ],
 )  # fmt: skip
