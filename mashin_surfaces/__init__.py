@@ -1,7 +1,7 @@
 """Machines, declared once, reachable over websocket, API and page.
 
-The public API: ``effect``, ``tool``, ``charge``, ``invoke``, ``ainvoke``, ``publish``,
-``apublish``. Everything else may change.
+The public API: ``effect``, ``tool``, ``charge``, and each as ``a…`` for a running event loop, too,
+``invoke``, ``publish``, ``start_run``, ``decide``. Everything else may change.
 """
 
 from __future__ import annotations
@@ -11,20 +11,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .governance.invoke import ainvoke, invoke
     from .rooms.topics import apublish, publish
+    from .runs.calls import adecide, astart_run, decide, start_run
     from .steps.effects import effect
     from .steps.spending import charge
     from .steps.tools import tool
 
-__all__ = ["ainvoke", "apublish", "charge", "effect", "invoke", "publish", "tool"]
+__all__ = [
+    "adecide", "ainvoke", "apublish", "astart_run", "charge", "decide", "effect", "invoke",
+    "publish", "start_run", "tool",
+]  # fmt: skip
 __version__ = "0.1.0"
 
 _HOMES = {
+    "adecide": "runs.calls",
     "ainvoke": "governance.invoke",
     "apublish": "rooms.topics",
+    "astart_run": "runs.calls",
     "charge": "steps.spending",
+    "decide": "runs.calls",
     "effect": "steps.effects",
     "invoke": "governance.invoke",
     "publish": "rooms.topics",
+    "start_run": "runs.calls",
     "tool": "steps.tools",
 }
 
