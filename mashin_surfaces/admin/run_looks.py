@@ -90,6 +90,8 @@ def duration(length: timedelta | None) -> str:
     if length is None:
         return "–"
     seconds = max(0.0, length.total_seconds())
+    if seconds < 0.001:
+        return _("< 1 ms")
     if seconds < 1:
         return _("%d ms") % (seconds * 1000)
     if seconds < 60:

@@ -136,7 +136,7 @@ class RunAdmin(BaseAdmin):
     def ended_as(self, run: Run) -> SafeString:
         return outcome_badge(run)
 
-    @admin.display(description=gettext_lazy("nodes done"))
+    @admin.display(description=gettext_lazy("nodes"))
     def progress(self, run: Any) -> str:
         return progress(run.done, run.nodes_in_all)
 

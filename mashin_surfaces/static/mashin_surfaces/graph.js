@@ -6,14 +6,15 @@ import { Graph as Layout, layout } from "./vendor/dagre/dagre.esm.js";
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 172; // of a node, and its height
 const HEIGHT = 50;
-const MOST_CHARACTERS = 21; // of a title, within that width
+const ROOM = 126; // for a title, within that width
 const MARGIN = 8;
+const SMALLEST = 0.75; // of its size, where there is not room for it
 
 export class Graph {
   #place;
   #states;
   #words;
-  #nodes = new Map(); // by id: { node, link, sign, word }
+  #nodes = new Map(); // by id: the node, and the elements that show it
   #edges = new Map(); // by "from to": the path
 
   /** place: an empty element. states: { status: { look, sign, word } }. words: what is said. */
@@ -31,8 +32,9 @@ export class Graph {
     const svg = make("svg", {
       width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": this.#words.graph,
     });
+    svg.style.minWidth = `${width * SMALLEST}px`;
     const arrow = make("marker", {
-      id: "run-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto",
+      id: "run-arrow", viewBox: "0 0 8 8", refX: 8, refY: 4, markerWidth: 5, markerHeight: 5, orient: "auto",
     });
     arrow.append(make("path", { d: "M0,0L8,4L0,8z", class: "mashin-arrow" }));
     svg.append(arrow);
@@ -47,6 +49,7 @@ export class Graph {
     }
     for (const node of nodes) svg.append(this.#drawNode(node, placed.node(node.id)));
     this.#place.replaceChildren(svg);
+    for (const { name } of this.#nodes.values()) shorten(name);
     for (const node of nodes) {
       this.update(node.id, node.status);
       if (this.#states[node.status]?.look === "good")
@@ -61,10 +64,9 @@ export class Graph {
     const sign = make("text", { x: 20, y: 31, class: "mashin-sign" });
     const word = make("text", { x: 38, y: 39, class: "mashin-word" });
     const name = make("text", { x: 38, y: 21, class: "mashin-title" });
-    name.textContent =
-      node.title.length > MOST_CHARACTERS ? `${node.title.slice(0, MOST_CHARACTERS - 1)}…` : node.title;
+    name.textContent = node.title;
     link.append(title, make("rect", { width: WIDTH, height: HEIGHT, rx: 6 }), sign, name, word);
-    this.#nodes.set(node.id, { node, link, title, sign, word });
+    this.#nodes.set(node.id, { node, link, title, name, sign, word });
     return link;
   }
 
@@ -98,12 +100,12 @@ export class Graph {
   }
 }
 
-// From left to right; from top to bottom where that is too wide, and this is not.
+// From left to right; from top to bottom where that is too wide, and this is less so.
 function place(nodes, room) {
   const across = arrange(nodes, "LR");
-  if (across.graph().width <= room) return across;
+  if (across.graph().width * SMALLEST <= room) return across;
   const down = arrange(nodes, "TB");
-  return down.graph().width <= Math.max(room, across.graph().width / 2) ? down : across;
+  return down.graph().width < across.graph().width ? down : across;
 }
 
 function arrange(nodes, rankdir) {
@@ -126,6 +128,15 @@ function curve([first, ...rest]) {
     path += `Q${at(point)} ${at(next ? { x: (point.x + next.x) / 2, y: (point.y + next.y) / 2 } : last)}`;
   });
   return rest.length ? path : `${path}L${at(last)}`;
+}
+
+// To what there is room for; the whole stands in the node's title.
+function shorten(text) {
+  let left = text.textContent.slice(0, 40);
+  while (left && text.getComputedTextLength() > ROOM) {
+    left = left.slice(0, -1);
+    text.textContent = `${left.trimEnd()}…`;
+  }
 }
 
 const at = ({ x, y }) => `${x.toFixed(1)},${y.toFixed(1)}`;
