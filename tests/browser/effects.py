@@ -16,3 +16,9 @@ async def count(to: int, ends: bool) -> AsyncIterator[dict[str, Any]]:
         yield {"n": n}
     if not ends:
         await asyncio.Event().wait()
+
+
+@effect("browser.label")
+async def label() -> dict[str, Any]:
+    """What a release is called."""
+    return {"name": "release"}
