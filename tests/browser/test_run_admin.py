@@ -53,6 +53,7 @@ def look_at(open_page: OpenPage, address: str, **options: Any) -> Page:
     page.get_by_label("Username").fill("root")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
+    page.mouse.move(0, 0)
     return page
 
 
@@ -108,6 +109,18 @@ def test_what_somebody_types_at_a_gate_stays_while_the_run_goes_on(
     other.get_by_role("button", name="Pause").click()
     expect(typing.locator("#run-facts")).to_contain_text("paus")
     expect(typing.get_by_label("Feedback")).to_have_value("I am not done")
+
+
+def test_no_gate_changes_under_the_hand_of_who_points_at_it(open_page: OpenPage, run: str) -> None:
+    pointing, other = (look_at(open_page, run) for _ in range(2))
+    is_live(pointing)
+    pointing.get_by_role("button", name="Reject").hover()
+    other.get_by_role("button", name="Approve").click()
+    has_status(pointing, "total", "completed")
+    expect(pointing.locator("#run-facts")).to_contain_text("5/5")
+    expect(pointing.get_by_role("button", name="Reject")).to_be_visible()
+    pointing.mouse.move(0, 0)
+    expect(pointing.get_by_role("button", name="Reject")).to_have_count(0)
 
 
 def test_a_node_is_reached_by_keyboard_and_leads_to_its_row(open_page: OpenPage, run: str) -> None:

@@ -4,9 +4,9 @@
 import { Graph as Layout, layout } from "./vendor/dagre/dagre.esm.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 172; // of a node, and its height
+const WIDTH = 188; // of a node, and its height
 const HEIGHT = 50;
-const ROOM = 126; // for a title, within that width
+const ROOM = 144; // for a title, within that width
 const MARGIN = 8;
 const SMALLEST = 0.75; // of its size, where there is not room for it
 

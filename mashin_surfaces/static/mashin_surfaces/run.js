@@ -73,13 +73,23 @@ async function lookAgain() {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-renewed]")) {
     const other = fresh.getElementById(part.id);
-    if (other && !isTypedIn(part)) renew(part, other);
+    if (!other || isTypedIn(part)) continue;
+    if (isAtHand(part)) {
+      for (const event of ["pointerleave", "focusout"]) part.addEventListener(event, lookAgain, { once: true });
+    } else renew(part, other);
   }
 }
 
 // What somebody is about to send is left alone: the server refuses what is stale.
 function isTypedIn(part) {
-  return [...part.querySelectorAll("textarea")].some((area) => area.value !== area.defaultValue);
+  return [...part.querySelectorAll("textarea, option")].some((each) =>
+    each.matches("option") ? each.selected !== each.defaultSelected : each.value !== each.defaultValue);
+}
+
+// No gate takes the place of another while somebody points at it: they would decide what they have
+// not read.
+function isAtHand(part) {
+  return part.id === "run-gates" && part.matches(":has(form):is(:hover, :focus-within)");
 }
 
 if (data) {
