@@ -69,6 +69,18 @@ machine frail "Frail"
 """
 
 
+PATIENT = """\
+machine patient "Patient"
+  responds with
+    done as boolean
+  implements
+    wait for paid
+      event: "invoice.paid"
+    compute second
+      {done: true}
+"""
+
+
 @effect("admin.break")
 def fail() -> dict[str, Any]:
     """An effect that fails."""
@@ -218,6 +230,16 @@ def test_the_page_shows_nodes_timeline_gate_and_log(admin: Client) -> None:
     assert {line.name for line in lines} == {"left", "right", "review"}
     assert "style=" not in html, "a strict policy would refuse it"
     assert not re.search(r"<script(?![^>]*(src=|application/json))", html)
+
+
+def test_who_waits_for_an_event_waits_for_nobody(admin: Client) -> None:
+    run = start(PATIENT, given={})
+    page = admin.get(page_of(run))
+    assert "waits for the event invoice.paid" in text_of(page)
+    assert 'name="option"' not in page.content.decode()
+    gate = Gate.objects.get()
+    assert admin.post(f"{LIST}{run.pk}/gates/{gate.pk}/", {"option": "approve"}).status_code == 404
+    assert shown(admin, waiting="anybody") == shown(admin, GATES) == []
 
 
 def test_the_graph_is_given_to_the_script(admin: Client) -> None:
