@@ -6,6 +6,7 @@ from .commit import close_writers
 from .governance.starting import starting
 from .identity import cache, revocation
 from .identity import threads as identity_threads
+from .incubators import clock as bus_clock
 from .ledger.record import check_writer
 from .machines.watch import bump_if_migrated, on_bump, watcher
 from .rooms import doorbell, hub, retention
@@ -44,6 +45,8 @@ def connect() -> None:
     watcher.on_change(CREDENTIALS, cache.forget)
     watcher.on_change(CREDENTIALS, recheck_connections)
     clock.every("rooms", retention.EVERY, retention.trim_due)
+    clock.every("claims", bus_clock.CLAIMS_EVERY, bus_clock.expire_claims)
+    clock.every("incubators", bus_clock.KEEP_EVERY, bus_clock.keep)
     on_bump.append(doorbell.tell)
     hub.on_news.append(lambda epoch: watcher.wake())
     hub.on_news.append(runs.heard)

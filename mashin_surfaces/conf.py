@@ -114,6 +114,26 @@ class RunSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class IncubatorSettings:
+    #: Where the HTTP interface begins: ``<PREFIX>/<namespace>/state`` and so on.
+    PREFIX: str = "/api"
+    #: Kinds of credentials that it takes over HTTP; sockets have those of their surface.
+    AUTH: Sequence[Literal["session", "jwt", "api_key", "none"]] = ("session", "jwt", "api_key")
+    #: Seconds between two ``metrics`` messages.
+    METRICS_EVERY: float = 10.0
+    #: Seconds that a tool may run.
+    TIMEOUT: float = 30.0
+    #: Calls of one connection that may wait, and calls that wait for an event.
+    MAX_WAITING: int = 64
+    #: Keys of a namespace's state, its claims, and bytes of one value.
+    MAX_KEYS: int = 10_000
+    MAX_CLAIMS: int = 10_000
+    MAX_VALUE: int = 256 * 1024
+    #: Namespaces.
+    MAX_NAMESPACES: int = 1_000
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     #: "model": ``ask … using`` calls the provider. "assume": it answers with the step's
     #: ``assuming`` values, shown as "assumed" on pages, in the admin and in the ledger.
@@ -138,6 +158,7 @@ class Settings:
     EFFECT_THREADS: int = 8
     PANELS: PanelSettings = field(default_factory=PanelSettings)
     RUNS: RunSettings = field(default_factory=RunSettings)
+    INCUBATORS: IncubatorSettings = field(default_factory=IncubatorSettings)
     #: Threads that read rooms' logs, in each process.
     ROOM_THREADS: int = 4
     #: Topics that one websocket may be subscribed to.

@@ -1,6 +1,7 @@
 """All models of the app, for Django; each lives with its package."""
 
 from .identity.models import ApiKey
+from .incubators.models import Agent, Claim, DanceCall, Incubator, StateEntry
 from .ledger.models import SurfaceAccess
 from .machines.models import Epoch, Machine, MachineRevision, Surface
 from .panels.models import Due, Panel, PanelRequest, Suspension
@@ -9,6 +10,11 @@ from .runs.models import CostEntry, Decision, Execution, Gate, Node, Run
 from .timers.models import ServerProcess, Timer
 
 __all__ = [
+    "StateEntry",
+    "Incubator",
+    "DanceCall",
+    "Claim",
+    "Agent",
     "ApiKey",
     "CostEntry",
     "Decision",

@@ -6,6 +6,7 @@ from django.urls import path, register_converter
 
 from .conf import settings
 from .server.health import healthz, readyz
+from .surfaces.bus_api import buses
 from .surfaces.http import SurfaceConverter, surface
 from .surfaces.panel_api import panels
 from .surfaces.run_api import runs
@@ -13,6 +14,7 @@ from .surfaces.run_api import runs
 app_name = "mashin_surfaces"
 
 _prefix = f"{settings.PANELS.PREFIX.strip('/')}/".lstrip("/")
+_buses = settings.INCUBATORS.PREFIX.strip("/")
 _runs = settings.RUNS.PREFIX.strip("/")
 
 register_converter(SurfaceConverter, "surface")
@@ -41,4 +43,9 @@ urlpatterns = [
     ),
     path(f"{_runs}/<str:run>/nodes/<str:node>/output", runs, {"action": "output"}),
     path(f"{_runs}/<str:run>/nodes/<str:node>/retry", runs, {"action": "retry"}),
+    *(
+        path(f"{_buses}/<str:namespace>/{action}", buses, {"action": action})
+        for action in ("state", "events", "claims", "agents", "metrics", "control", "dances")
+    ),
+    path(f"{_buses}/<str:namespace>/dances/<str:detail>", buses, {"action": "dance"}),
 ]  # fmt: skip

@@ -58,6 +58,7 @@ class Claims:
     expires_at: float
     id: str
     must_be_user: bool = False
+    agents: tuple[str, ...] | None = None
 
 
 def verify(token: str) -> Claims:
@@ -235,7 +236,8 @@ def _claims(payload: dict[str, Any], token: str) -> Claims:
     jti = payload.get("jti")
     if not (isinstance(jti, str) and 0 < len(jti) <= 64 and jti.isprintable()):
         jti = hashlib.sha256(token.encode()).hexdigest()[:16]
-    return Claims(sub, _scopes(payload), expires_at, jti, payload.get(SUBJECT_KIND) == USER)
+    must_be_user = payload.get(SUBJECT_KIND) == USER
+    return Claims(sub, _scopes(payload), expires_at, jti, must_be_user, _agents(payload))
 
 
 def _scopes(payload: dict[str, Any]) -> Scopes:
@@ -247,6 +249,16 @@ def _scopes(payload: dict[str, Any]) -> Scopes:
         return Scopes((*text.split(), *names))
     except ValueError:
         raise _refusal('The token\'s "scopes" must be texts without spaces.') from None
+
+
+def _agents(payload: dict[str, Any]) -> tuple[str, ...] | None:
+    """The agents that the token may act as in incubators: globs; None when it names none."""
+    agents = payload.get("agents")
+    if agents is None:
+        return None
+    if not isinstance(agents, list) or not all(isinstance(each, str) for each in agents):
+        raise _refusal('The token\'s "agents" must be a list of texts.')
+    return tuple(agents)
 
 
 def _refusal(sentence: str) -> Refusal:

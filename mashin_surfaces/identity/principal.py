@@ -39,7 +39,8 @@ class Principal:
     """A Django user, a service, or nobody in particular.
 
     ``scopes`` are the credential's. ``allowed`` is what the user may do at most; None for a
-    service, whose credential says it all. ``user_id`` is the user's primary key.
+    service, whose credential says it all. ``user_id`` is the user's primary key. ``agents``: globs
+    of the agents that the credential names for incubators; None when it names none.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Principal:
     scopes: Scopes = NOTHING
     user_id: Any | None = None
     allowed: Scopes | None = None
+    agents: tuple[str, ...] | None = None
 
     def holds(self, scope: str) -> bool:
         """Whether the credential is good for this scope, and its user may do it."""

@@ -5,6 +5,7 @@ What a user may do at most comes from ``USER_SCOPES`` and ``SCOPES``; superusers
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -27,10 +28,10 @@ def of_claims(claims: jwt.Claims) -> Principal:
     if user is None:
         if claims.must_be_user:
             raise Refusal(Code.UNAUTHENTICATED, "The token is for a user who is no more.")
-        return Principal(claims.sub, credential, claims.scopes)
+        return Principal(claims.sub, credential, claims.scopes, agents=claims.agents)
     if not user.is_active:
         raise Refusal(Code.UNAUTHENTICATED, "The token is for a user who is not active.")
-    return of_user(user, credential, claims.scopes)
+    return replace(of_user(user, credential, claims.scopes), agents=claims.agents)
 
 
 def of_key(key: ApiKey) -> Principal:

@@ -20,6 +20,7 @@ SHORTEST_EVERY: Final = 0.05
 _FOLLOWED: Final[Mapping[str, tuple[str, str, str]]] = {
     "panel": ("panel follows its state and events", "tools", "nothing happens on its panel"),
     "dag": ("run follows its steps", "implements", "there is nothing to run"),
+    "incubator": ("bus follows its events", "tools", "its agents have only the bus itself"),
 }
 _SCOPE: Final = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.:*/-]*")
 

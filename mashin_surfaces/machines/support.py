@@ -48,7 +48,6 @@ NOT_YET: Final = frozenset(
         "guards",
         "needs",
         "max_tokens in limits",
-        "dialect: incubator",
         "webhook",
         "a2a",
         "mcp",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,11 +43,14 @@ class RoomIsGone(Exception):
 class Append:
     """One request to append, and what became of it: ``appended``, or ``problem``.
 
-    ``notes`` are told behind its events. ``also`` writes other rows in the same transaction; what
-    it raises is the problem, and then nothing of this request is done.
+    ``notes`` are told behind its events. ``also`` writes other rows in the same transaction, and
+    may still add events; what it raises is the problem, and then nothing of this request is done.
+    ``despite``: statuses of the room in which it is appended although the room is not open.
     """
 
-    __slots__ = ("also", "appended", "events", "expect", "mutations", "notes", "problem", "room")
+    __slots__ = (
+        "also", "appended", "despite", "events", "expect", "mutations", "notes", "problem", "room",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -57,7 +60,9 @@ class Append:
         expect: int | None = None,
         notes: Sequence[Note] = (),
         also: Callable[[], None] | None = None,
+        despite: Collection[str] = (),
     ) -> None:
+        self.despite = despite
         self.notes = notes
         self.also = also
         self.room = room
@@ -97,12 +102,12 @@ class AppendSink:
 class _Head:
     """A locked room while the batch is written."""
 
-    __slots__ = ("before", "epoch", "events", "head", "is_changed", "is_open", "notes", "state")
+    __slots__ = ("before", "epoch", "events", "head", "is_changed", "notes", "state", "status")
 
     def __init__(self, epoch: str, head: int, status: str, state: Any) -> None:
         self.epoch = epoch
         self.head = self.before = head
-        self.is_open = status == Room.Status.OPEN
+        self.status = status
         self.state: dict[str, Any] | None = state
         self.is_changed = False
         self.events: list[Event] = []
@@ -145,8 +150,8 @@ def write(
 
 
 def _append(connection: BaseDatabaseWrapper, item: Append, head: _Head, now: datetime) -> None:
-    if not head.is_open:
-        raise Refusal(Code.NOT_FOUND, "This room is closed.")
+    if head.status != Room.Status.OPEN and head.status not in item.despite:
+        raise _shut(head.status)
     if item.expect is not None and item.expect != head.head:
         raise Refusal(
             Code.CONFLICT, f"The room is at offset {head.head}, not at {item.expect}: look again."
@@ -162,6 +167,12 @@ def _append(connection: BaseDatabaseWrapper, item: Append, head: _Head, now: dat
         head.events.append(Event(head.head, *event, now))
     head.notes += [note._replace(after=head.head) for note in item.notes]
     item.appended = Appended(item.room, head.epoch, first, head.head)
+
+
+def _shut(status: str) -> Refusal:
+    if status == Room.Status.CLOSED:
+        return Refusal(Code.NOT_FOUND, "This room is closed.")
+    return Refusal(Code.CONFLICT, f"This room is {status}.", subject=status)
 
 
 def _carried(events: list[Event]) -> Sequence[Event]:

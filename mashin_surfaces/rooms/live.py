@@ -276,7 +276,7 @@ class LiveRoom:
         """What the database says: the same, another epoch, closed, gone."""
         self.is_stale = False
         head = (await alook([self.id])).get(self.id)
-        if head is None or head.status != Room.Status.OPEN:
+        if head is None or head.status == Room.Status.CLOSED:
             self._close("This room is closed.", is_gone=True)
             self.wanted = self.last
             return
@@ -304,7 +304,7 @@ class LiveRoom:
 
     def compare(self, head: RoomHead | None) -> None:
         """Hold what was read a moment ago against what is known; may have the log read."""
-        if head is None or head.epoch != self.epoch or head.status != Room.Status.OPEN:
+        if head is None or head.epoch != self.epoch or head.status == Room.Status.CLOSED:
             self.is_stale = True  # or what was read is: only the fill can tell
             self.fill(0.0)
         else:

@@ -26,6 +26,8 @@ class Room(models.Model):
 
     class Status(models.TextChoices):
         OPEN = "open", _("open")
+        PAUSED = "paused", _("paused")
+        HALTED = "halted", _("halted")
         CLOSED = "closed", _("closed")
 
     kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices)

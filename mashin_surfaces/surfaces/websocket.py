@@ -37,6 +37,7 @@ from ..governance.govern import Answer, Caller, govern, govern_stream, note
 from ..identity.presented import Presented, answer_subprotocol
 from ..machines.schemas import dumps
 from ..rooms.live import Joined
+from .bus_socket import serve_bus
 from .connection import (
     MOST_WAITING_BYTES,
     Connection,
@@ -81,6 +82,9 @@ class SurfaceConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no t
             return
         if dialect_of(door) == "dag":
             await serve_machine_runs(self.route, door, scope, receive, send)
+            return
+        if dialect_of(door) == "incubator":
+            await serve_bus(self.route, door, scope, receive, send)
             return
         caller = await self._enter(door)
         if caller is not None:

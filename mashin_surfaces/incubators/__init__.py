@@ -1,0 +1,1 @@
+"""Incubators: an event bus for agents, with state, claims, tools, control and a budget."""

@@ -1,0 +1,384 @@
+"""Tool calls of a namespace ("dances"): one after the other, in one process at a time.
+
+call ─► queue ─► the namespace's lease ─► run on the state as committed ─► one transaction
+
+What a tool stages, its access row and its remembered answer are committed together, before the
+answer goes out; a tool that fails has done nothing. Signature and context are those of panels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from time import monotonic, perf_counter_ns
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.db import DatabaseError
+from django.db.models import F
+
+from ..commit import CommitFailed
+from ..conf import settings
+from ..dialects.incubator import Control
+from ..exceptions import Code, Refusal
+from ..governance.govern import access_row, note
+from ..ledger.access import Access
+from ..ledger.chain import new_id
+from ..ledger.record import companions
+from ..machines.json_values import dumps
+from ..machines.registry import registry
+from ..panels.context import Context
+from ..panels.definition import PanelTool, judged, of_machine
+from ..panels.execution import Execution, execute
+from ..rooms.appending import Append, RoomIsGone
+from ..rooms.log import aput, database, room_threads
+from ..rooms.models import Room
+from ..steps.spending import Charge, collecting
+from ..timers.holding import Holding
+from . import store
+from .bus import STOPPED, Actor, Writer
+from .doors import bus_door
+from .models import Claim, DanceCall, Incubator
+
+logger = logging.getLogger(__name__)
+
+LEASE = "incubator"
+#: Seconds that a process works on a namespace before another one may, and keeps an idle one.
+TURN = 0.1
+LINGER = 0.05
+RETRY = 0.01
+#: Seconds for which an answer is remembered.
+REMEMBERED = 600.0
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A tool to run; ``answer``: the JSON text of its result."""
+
+    tool: str
+    args: dict[str, Any]
+    actor: Actor
+    call_id: str
+    answer: asyncio.Future[str] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class BusContext(Context):
+    """The first argument of a tool in an incubator: that of panels, and claims.
+
+    ``bus`` is another name for it: ``ctx.bus.publish``, ``claim``, ``release``, ``set_state``.
+    """
+
+    def __init__(self, call: Call, state: dict[str, Any], claims: dict[str, str]) -> None:
+        super().__init__(
+            state,
+            args=call.args,
+            principal=call.actor.caller.principal,
+            capabilities=None,
+            answers=[],
+            committed=state,
+            tell=lambda status, data: None,
+        )
+        self.agent = call.actor.agent
+        self.role = call.actor.role
+        self.bus = self
+        self.staged: list[tuple[str, str, int | None]] = []
+        self._claims = claims
+
+    def publish(self, event: str, data: Any = None) -> None:
+        """An event for everybody."""
+        self.emit(event, {} if data is None else data)
+
+    def set_state(self, key: str, value: Any) -> None:
+        self.state[key] = value
+
+    def claim(self, resource: str, ttl_ms: int | None = None) -> bool:  # type: ignore[override]
+        """Whether the agent has the resource once this call is committed."""
+        owner = self._claims.get(resource)
+        if owner is not None and owner != self.agent:
+            return False
+        self._claims[resource] = self.agent or ""
+        self.staged.append(("claim", resource, ttl_ms))
+        return True
+
+    def release(self, resource: str) -> bool:  # type: ignore[override]
+        """Whether it was the agent's."""
+        if self._claims.get(resource) != self.agent:
+            return False
+        del self._claims[resource]
+        self.staged.append(("release", resource, None))
+        return True
+
+
+class Dances:
+    """One namespace's calls in this process."""
+
+    def __init__(self, room: int, namespace: str) -> None:
+        self.room = room
+        self.namespace = namespace
+        self._calls: deque[Call] = deque()
+        self._came = asyncio.Event()
+        self._holding = Holding(LEASE, str(room))
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._calls and (self._task is None or self._task.done())
+
+    async def call(self, call: Call) -> str:
+        """The result as JSON text, once what the tool did is committed."""
+        self._calls.append(call)
+        self._came.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        return await asyncio.shield(call.answer)
+
+    def discard(self) -> None:
+        """The namespace was reset: what waits is not run any more."""
+        while self._calls:
+            self._settle(self._calls.popleft(), Refusal(Code.CONFLICT, "The bus was reset."))
+
+    async def _run(self) -> None:
+        patience = monotonic() + settings.INCUBATORS.TIMEOUT + settings.LEDGER.WAIT
+        while self._calls:
+            if not await self._holding.take():
+                if monotonic() > patience:
+                    while self._calls:
+                        refusal = Refusal(Code.BUSY, "This bus is busy.", retry_after=1)
+                        self._settle(self._calls.popleft(), refusal)
+                    return
+                await asyncio.sleep(RETRY)
+                continue
+            patience = monotonic() + settings.INCUBATORS.TIMEOUT + settings.LEDGER.WAIT
+            try:
+                await self._take_turn()
+            finally:
+                await self._holding.give_up()
+            await asyncio.sleep(RETRY)  # others may want it
+
+    async def _take_turn(self) -> None:
+        end = monotonic() + TURN
+        while self._holding.is_held and monotonic() < end:
+            if not self._calls:
+                self._came.clear()
+                try:
+                    async with asyncio.timeout(LINGER):
+                        await self._came.wait()
+                except TimeoutError:
+                    return
+            call = self._calls.popleft()
+            try:
+                await self._do(call)
+            except Refusal as refusal:
+                await self._refuse(call, refusal)
+            except (DatabaseError, CommitFailed) as error:
+                logger.warning("A call of the bus %r is not committed: %s", self.namespace, error)
+                message = "It can't be committed now; try again."
+                self._settle(call, Refusal(Code.LEDGER_UNAVAILABLE, message, retry_after=1))
+            except RoomIsGone:
+                self._settle(call, Refusal(Code.NOT_FOUND, "This namespace is gone."))
+            except Exception:
+                logger.exception("A call of the bus %r can't be carried out", self.namespace)
+                message = f'The tool "{call.tool}" could not be run.'
+                await self._refuse(call, Refusal(Code.EXECUTION_FAILED, message))
+
+    async def _refuse(self, call: Call, refusal: Refusal) -> None:
+        door = bus_door("act", self.namespace)
+        raw = dumps({"tool": call.tool})
+        answer = await note(door, call.actor.caller, event="message", refusal=refusal, raw=raw)
+        self._settle(call, answer.refusal or refusal)
+
+    @staticmethod
+    def _settle(call: Call, refusal: Refusal) -> None:
+        if not call.answer.done():
+            call.answer.set_result(dumps(failure(refusal)).decode())
+
+    # -- one call -------------------------------------------------------------------------------
+
+    async def _do(self, call: Call) -> None:
+        stored = await room_threads.run(_stored, self.room, call)
+        if stored is not None:
+            call.answer.set_result(stored)
+            return
+        scene = await room_threads.run(_scene, self.room)
+        may_control = call.actor.caller.principal.holds(f"bus:control:{self.namespace}")
+        if scene.status in STOPPED and not may_control:
+            raise Refusal(Code.CONFLICT, f"This bus is {scene.status}.", subject=scene.status)
+        tool = scene.tools.get(call.tool)
+        if tool is None:
+            raise Refusal(Code.NOT_FOUND, f'There is no tool "{call.tool}".', subject="tool")
+        call.args = tool.check(call.args)
+        context = BusContext(call, scene.state, scene.claims)
+        began = perf_counter_ns()
+        with collecting() as charges:
+            execution = await execute(tool, context, call.actor.caller)
+        await self._commit(call, scene, context, execution, charges, began)
+
+    async def _commit(
+        self,
+        call: Call,
+        scene: _Scene,
+        context: BusContext,
+        execution: Execution,
+        charges: list[Charge],
+        began: int,
+    ) -> None:
+        result: Any = execution.value
+        refusal: Refusal | None = None
+        if execution.status != "success":
+            error = execution.error or {"message": "A tool of a bus can't suspend."}
+            refusal = Refusal(execution.code or Code.EXECUTION_FAILED, error["message"])
+            result = failure(refusal)
+        text = dumps(result).decode()
+        writer = Writer(self.room, call.actor.agent)
+        may_control = call.actor.caller.principal.holds(f"bus:control:{self.namespace}")
+
+        def also() -> None:
+            if (
+                Room.objects.using(database()).values_list("epoch", flat=True).get(pk=self.room)
+                != scene.epoch
+            ):
+                raise Refusal(Code.CONFLICT, "The bus was reset.", subject="reset")
+            if refusal is None:
+                _stage(writer, execution, context)
+            _book(self.room, charges)
+            _warn(writer, scene)
+            _remember(self.room, call, text)
+
+        item = Append(self.room, writer.events, also=also, despite=STOPPED if may_control else ())
+        door = bus_door("act", self.namespace, scene.machine)
+
+        def row() -> Access | None:
+            if item.problem is not None:
+                return None
+            given = {"tool": call.tool, "args": call.args}
+            caller = call.actor.caller
+            return access_row(door, caller, "message", new_id(), began, given, {}, refusal)
+
+        await aput(item, *companions(database(), row))
+        if not call.answer.done():
+            call.answer.set_result(text)
+
+
+def failure(refusal: Refusal) -> dict[str, str]:
+    """The result of a tool that failed."""
+    return {"error": refusal.message, "code": refusal.subject or refusal.code.value}
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """The namespace as a tool sees it."""
+
+    status: str
+    epoch: str
+    machine: str
+    state: dict[str, Any]
+    claims: dict[str, str]
+    tools: dict[str, PanelTool]
+
+
+def _scene(room: int) -> _Scene:
+    facts = store.facts(room)
+    machine = Incubator.objects.using(database()).values_list("machine", flat=True).get(pk=room)
+    now = datetime.now(UTC)
+    rows = Claim.objects.using(database()).filter(room=room).exclude(owner="")
+    claims = {
+        resource: owner
+        for resource, owner, expires_at in rows.values_list("resource", "owner", "expires_at")
+        if expires_at is None or expires_at > now
+    }
+    return _Scene(facts.status, facts.epoch, machine, facts.state, claims, tools_of(machine))
+
+
+def tools_of(machine: str) -> dict[str, PanelTool]:
+    """The tools of a machine by name; none when it is gone."""
+    compiled = registry.snapshot.machines.get(machine)
+    if compiled is None or not compiled.enabled:
+        return {}
+    definitions = judged(of_machine(compiled.definition.tools), None)
+    return {definition.name: PanelTool(definition) for definition in definitions}
+
+
+def _stage(writer: Writer, execution: Execution, context: BusContext) -> None:
+    """What the tool did, in the log and in the rows."""
+    for mutation in execution.mutations:
+        key = mutation["key"]
+        if mutation["op"] == "set":
+            writer.set_state(key, mutation["value"])
+        else:
+            writer.delete_state(key)
+    for event in execution.events:
+        writer.publish(event["name"], event["payload"])
+    for verb, resource, ttl_ms in context.staged:
+        if verb == "claim":
+            writer.claim(resource, ttl_ms)
+        else:
+            writer.release(resource)
+
+
+def _book(room: int, charges: list[Charge]) -> None:
+    if charges:
+        Incubator.objects.using(database()).filter(pk=room).update(
+            tokens=F("tokens") + sum(each.input_tokens + each.output_tokens for each in charges),
+            cost=F("cost") + sum((each.amount for each in charges), Decimal(0)),
+        )
+
+
+def _warn(writer: Writer, scene: _Scene) -> None:
+    """Tell that the budget is nearly used, and stop the bus when it is."""
+    compiled = registry.snapshot.machines.get(scene.machine)
+    if compiled is None:
+        return
+    limits = compiled.definition.ensures.limits
+    if limits.max_cost is None:
+        return
+    row = Incubator.objects.using(database()).get(pk=writer.room)
+    most = Decimal(str(limits.max_cost))
+    share = Decimal(str(limits.warn_at if limits.warn_at is not None else 0.8))
+    if row.cost >= (most * share if share <= 1 else share) and not row.is_warned:
+        Incubator.objects.using(database()).filter(pk=writer.room).update(is_warned=True)
+        writer.publish("budget.warning", {"cost": row.cost, "max_cost": most})
+    if row.cost >= most and scene.status == Room.Status.OPEN:
+        writer.control(Control("halt", "Budget exceeded"), by="budget")
+
+
+def _stored(room: int, call: Call) -> str | None:
+    since = datetime.now(UTC) - timedelta(seconds=REMEMBERED)
+    same = DanceCall.objects.using(database()).filter(
+        room=room,
+        principal=call.actor.caller.principal.name,
+        call_id=call.call_id,
+        created_at__gt=since,
+    )
+    return same.values_list("result", flat=True).first()
+
+
+def _remember(room: int, call: Call, text: str) -> None:
+    DanceCall.objects.using(database()).update_or_create(
+        room_id=room,
+        principal=call.actor.caller.principal.name[:200],
+        call_id=call.call_id,
+        defaults={"tool": call.tool[:64], "result": text, "created_at": datetime.now(UTC)},
+    )
+
+
+_dances: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Dances]] = WeakKeyDictionary()
+#: Namespaces that are kept while nobody calls.
+MOST_IDLE = 1_000
+
+
+def dances_of(room: int, namespace: str) -> Dances:
+    """The calls of a namespace on this loop."""
+    known = _dances.setdefault(asyncio.get_running_loop(), {})
+    found = known.get(room)
+    if found is None:
+        if len(known) >= MOST_IDLE:
+            for id in [id for id, each in known.items() if each.is_idle]:
+                del known[id]
+        found = known[room] = Dances(room, namespace)
+    return found

@@ -1,0 +1,510 @@
+"""The socket of an incubator: a websocket surface with ``dialect: incubator``.
+
+receive ─► waiting ─► dialect.decode ─► bus, dances ─► transaction ─► log ─► outbox
+
+Order on connect: the replay, ``replay_done``, ``dance_tools``, then what comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+from django.db import DatabaseError
+
+from ..commit import CommitFailed
+from ..conf import settings
+from ..dialects import incubator as dialect
+from ..exceptions import Code, Refusal
+from ..governance.door import Door
+from ..governance.errors import TABLE
+from ..governance.govern import Caller, admit, note
+from ..identity.authenticate import authenticate
+from ..identity.presented import Presented, answer_subprotocol
+from ..identity.principal import Principal, anonymous
+from ..incubators import bus, dances, metrics, store
+from ..incubators.doors import ANONYMOUS, Verb, bus_door
+from ..incubators.models import Incubator
+from ..ledger.chain import new_id
+from ..machines.json_values import dumps
+from ..rooms import presence
+from ..rooms.appending import RoomIsGone
+from ..rooms.events import Event, NewEvent, Note
+from ..rooms.hub import hub
+from ..rooms.live import Place
+from ..rooms.log import room_threads
+from .connection import MOST_WAITING_BYTES, Connection, Frame, Message, Receive, Send, most_bytes
+from .database import in_database
+from .denial import deny
+from .routes import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What stands behind the ``?`` of a connection. Raises ``Refusal`` (invalid_input)."""
+
+    namespace: str
+    since: int | None
+    epoch: str | None
+    types: tuple[str, ...] | None
+    agent_id: str | None
+    role: str
+
+    @classmethod
+    def of(cls, scope: Message, namespace: str) -> Query:
+        given = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+
+        def first(name: str) -> str:
+            return str(given.get(name, [""])[0])
+
+        since = first("since")
+        if since and not (since.isdecimal() and len(since) < 19):
+            raise _wrong("since", "It is an id: a number from 0.")
+        globs = tuple(each for each in first("types").split(",") if each)
+        if not all(map(dialect.is_glob, globs)):
+            raise _wrong("types", "They are types of events; * stands for one part between dots.")
+        agent = first("agentId")
+        if agent and (len(agent) > dialect.MOST_NAME or not agent.isprintable()):
+            raise _wrong("agentId", "It is a printable text.")
+        return cls(
+            store.check_namespace(first("namespace") or namespace),
+            int(since) if since else None,
+            first("epoch") or None,
+            globs or None,
+            agent or None,
+            first("role")[:64],
+        )
+
+
+def _wrong(name: str, message: str) -> Refusal:
+    details = [{"path": f"/{name}", "code": "value", "message": message}]
+    return Refusal(Code.INVALID_INPUT, f"{name}: {message}", details=details)
+
+
+async def serve_bus(route: Route, door: Door, scope: Message, receive: Receive, send: Send) -> None:
+    """One connection attempt; "websocket.connect" was received."""
+    presented = Presented.from_scope(scope)
+    caller = Caller(anonymous(()), presented.client)
+    found: tuple[Query, Incubator] | None = None
+    refusal: Refusal | None = None
+    try:
+        grant = door.grant if "grant" in door.options else ANONYMOUS
+        principal = await authenticate(presented, door.accepted, grant)
+        caller = Caller(principal, presented.client)
+        query = Query.of(scope, "default")
+        _check(bus_door("observe", query.namespace), principal)
+        agent_of(principal, query.agent_id)
+        machine = door.name if door.machine.compiled.definition.tools else ""
+        found = query, await in_database(store.find, query.namespace, machine)
+    except Refusal as caught:
+        refusal = caught
+    answer = await note(door, caller, event="connect", refusal=refusal)
+    if answer.refusal is not None or found is None:
+        told = answer.refusal or Refusal(Code.NOT_FOUND, "There is no such namespace.")
+        await deny(scope, send, told, answer.request_id, door.accepted)
+        return
+    await send(
+        {
+            "type": "websocket.accept",
+            "subprotocol": answer_subprotocol(scope.get("subprotocols") or [], []),
+            "max_message": max(MOST_WAITING_BYTES, 2 * most_bytes(door)),
+        }
+    )
+    await BusConnection(scope, receive, send, route, caller, door, *found).live()
+
+
+def _check(door: Door, principal: Principal) -> None:
+    if not door.admits(principal):
+        raise Refusal(Code.FORBIDDEN, door.wants)
+
+
+def agent_of(principal: Principal, wanted: str | None) -> str:
+    """The agent in whose name a principal acts: one that its credential names, else one of its
+    own, so that nobody takes another's name.
+
+    Raises ``Refusal`` (forbidden) for an agent that the credential does not name.
+    """
+    if wanted is None:
+        return principal.name
+    if principal.agents is None:
+        return f"{principal.name}/{wanted}"[: dialect.MOST_NAME]
+    if not any(fnmatchcase(wanted, glob) for glob in principal.agents):
+        raise Refusal(Code.FORBIDDEN, f'This credential does not name the agent "{wanted}".')
+    return wanted
+
+
+class BusConnection(Connection):
+    """A socket that speaks the incubator dialect; also a room's member (``rooms.live.Member``)."""
+
+    def __init__(
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+        route: Route,
+        caller: Caller,
+        door: Door,
+        query: Query,
+        incubator: Incubator,
+    ) -> None:
+        super().__init__(scope, receive, send, route, caller, door)
+        self.is_ordered = False
+        self.query = query
+        self.namespace, self.machine = query.namespace, incubator.machine
+        self.room = incubator.pk
+        self.address = new_id()
+        self.agent = agent_of(caller.principal, query.agent_id)
+        self.names: Sequence[str] = (self.address, self.agent)
+        self.types = query.types
+        self.epoch = incubator.room.epoch
+        self.place: Place | None = None
+        self.merge: Callable[[Sequence[Event]], Sequence[Event]] | None = None
+        self.most_waiting = settings.INCUBATORS.MAX_WAITING
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.waits: dict[str, Waiting] = {}
+        self.metrics: asyncio.TimerHandle | None = None
+
+    # -- its room -------------------------------------------------------------------------------
+
+    @property
+    def spelling(self) -> tuple[Any, ...]:
+        return (self.types, self.address if self.waits else "")
+
+    def encode(self, event: Event) -> str | None:
+        if self.waits:
+            self._look_at(event)
+        is_filtered = event.type == "event" and self.types is not None
+        if is_filtered and not dialect.matches(
+            self.types, orjson.loads(event.payload)["event_type"]
+        ):
+            return None
+        return dialect.entry(
+            event.type,
+            event.payload,
+            event.offset,
+            event.at.isoformat().replace("+00:00", "Z"),
+            self.epoch,
+        )
+
+    def may_replay(self) -> bool:
+        return bus_door("observe", self.namespace).admits(self.caller.principal)
+
+    def was_reset(self, epoch: str, offset: int) -> None:
+        self.epoch = epoch
+        dances.dances_of(self.room, self.namespace).discard()
+        self._begin_task(self._tell_reset(epoch, offset))
+
+    async def _tell_reset(self, epoch: str, offset: int) -> None:
+        facts = await room_threads.run(store.facts, self.room)
+        self.outbox.push(dialect.reset(epoch, facts.reset_by))
+        self.outbox.push(dialect.replay_done(offset, epoch))
+
+    def was_closed(self, reason: str, is_gone: bool = False) -> None:
+        self.end(1000 if is_gone else 4408, reason=reason)
+
+    async def live(self) -> None:
+        await self._begin()
+        self._plan_metrics()
+        await super().live()
+
+    async def _begin(self) -> None:
+        """Join the room, and replay what was asked for."""
+        try:
+            await presence.enter(self.room, self.address, self.agent)
+            await room_threads.run(
+                store.seen, self.room, self.agent, self.query.role, self.caller.principal.name
+            )
+            while self.place is None and self.closing is None:
+                facts = await room_threads.run(store.facts, self.room)
+                self.place = await self._join(facts)
+        except (DatabaseError, CommitFailed, LookupError, RoomIsGone):
+            self.end(1011, reason="The bus can't be read now: connect again.")
+
+    async def _join(self, facts: store.Facts) -> Place | None:
+        """Join as the facts say; None when they are not true any more."""
+        recovered = facts.recovered(self.query.since, self.query.epoch)
+        since = self.query.since or facts.floor
+        if not recovered:
+            since = facts.head
+        is_true = False
+
+        def welcome(joined: Any) -> None:
+            nonlocal is_true
+            is_true = joined.recovered
+            self.epoch = joined.epoch
+            if is_true and not recovered:
+                self.outbox.push(dialect.gap(self.query.since or 0, facts.head, facts.epoch))
+                self.outbox.push(dialect.state(facts.state, facts.head))
+
+        place = await hub().join(self.room, self, welcome, since=since, epoch=facts.epoch)
+        if not is_true:
+            hub().leave(place)
+            return None
+        tools = [
+            {"name": name, "description": tool.definition.description}
+            for name, tool in dances.tools_of(self.machine).items()
+        ]
+        texts = [dialect.replay_done(place.room.last, self.epoch)]
+        texts += [dialect.dance_tools(tools)] if tools else []
+        for text in texts:
+            if place.task is None:
+                self.outbox.push(text)
+            else:  # behind what is replayed
+                place.notes.append(Note(self.address, text, after=place.room.last))
+        return place
+
+    async def _put_away(self) -> None:
+        if self.metrics is not None:
+            self.metrics.cancel()
+        for waiting in self.waits.values():
+            waiting.cancel()
+        for task in self.tasks:
+            task.cancel()
+        if self.place is not None:
+            hub().leave(self.place)
+        await presence.leave(self.room, self.address)
+
+    @property
+    def is_following(self) -> bool:
+        return True
+
+    def _refusal_text(self, refusal: Refusal, request_id: str) -> str:
+        return dialect.error(refusal, None)
+
+    def _rights_changed(self) -> None:
+        if not self.may_replay():
+            self.end(4403, Refusal(Code.FORBIDDEN, bus_door("observe", self.namespace).wants))
+
+    # -- one frame ------------------------------------------------------------------------------
+
+    async def _answer(self, frame: Frame, is_busy: bool) -> None:
+        self.messages += 1
+        try:
+            self._check_size(frame, is_busy)
+            command = dialect.decode(frame)
+            match command:
+                case dialect.Publish():
+                    await self._publish(command)
+                case dialect.DanceCall():
+                    self._dance(command)
+                case dialect.Subscribe():
+                    self._choose(command.types)
+                case dialect.Ping():
+                    await self._send(dialect.pong())
+                case dialect.Wait():
+                    self._wait_for(command)
+                case dialect.Reset():
+                    await self._reset()
+                case _:
+                    await self._act(command)
+        except Refusal as refusal:
+            await self._refuse(refusal, dialect.request_id_of(frame), frame)
+
+    async def _refuse(self, refusal: Refusal, request_id: str | None, frame: Frame) -> None:
+        self.refusals += 1
+        door = bus_door("act", self.namespace, self.machine)
+        answer = await note(door, self.caller, event="message", refusal=refusal, raw=frame)
+        told = answer.refusal or refusal
+        await self._send(dialect.error(told, request_id))
+        if told.code is Code.UNAUTHENTICATED:
+            self.end(TABLE[told.code].close)
+
+    def _door(self, verb: Verb) -> Door:
+        """The door for a verb, once the caller may come through it."""
+        door = bus_door(verb, self.namespace, self.machine)
+        admit(door, self.caller.principal)
+        return door
+
+    def _actor(self, agent_id: str | None = None, role: str | None = None) -> bus.Actor:
+        agent = self.agent
+        if agent_id is not None and self.query.agent_id is None:
+            agent = agent_of(self.caller.principal, agent_id)
+        return bus.Actor(self.caller, agent, role or self.query.role)
+
+    async def _publish(self, command: dialect.Publish) -> None:
+        door, actor = self._door("publish"), self._actor(command.agent_id)
+        payload = {"event_type": command.event, "data": command.data, "agent_id": actor.agent}
+        event = NewEvent("event", dumps(payload).decode(), actor.agent[:200])
+        given = {"event": command.event, "data": command.data}
+        appended, _ = await bus.act(self.room, door, actor, given, None, events=[event])
+        await self._send(dialect.publish_ack(appended.last, command.request_id))
+
+    async def _act(
+        self,
+        command: dialect.SetState
+        | dialect.DeleteState
+        | dialect.Claim
+        | dialect.Release
+        | dialect.Control,
+    ) -> None:
+        door = self._door("control" if isinstance(command, dialect.Control) else "act")
+        actor = self._actor()
+
+        def do(writer: bus.Writer) -> None:
+            match command:
+                case dialect.SetState():
+                    writer.set_state(command.key, command.value, command.if_version)
+                case dialect.DeleteState():
+                    writer.delete_state(command.key)
+                case dialect.Claim():
+                    writer.claim(command.resource, command.ttl_ms)
+                case dialect.Release():
+                    writer.release(command.resource)
+                case dialect.Control():
+                    writer.control(command, by=actor.agent)
+
+        await bus.act(self.room, door, actor, _given(command), do)
+
+    def _dance(self, command: dialect.DanceCall) -> None:
+        self._door("act")
+        if len(self.tasks) >= self.most_waiting:
+            raise Refusal(Code.BUSY, "Too many calls of this connection wait.", retry_after=1)
+        actor = self._actor(command.agent_id, command.role)
+        call = dances.Call(command.tool, command.args, actor, command.call_id)
+        self._begin_task(self._await(call))
+
+    async def _await(self, call: dances.Call) -> None:
+        result = await dances.dances_of(self.room, self.namespace).call(call)
+        text = dialect.dance_result(call.call_id, result)
+        if self.place is not None and self.place.task is None:
+            await self._send(text)
+        elif self.place is not None:  # effects are seen before the result
+            self.place.notes.append(Note(self.address, text, after=self.place.room.last))
+
+    async def _reset(self) -> None:
+        door = self._door("reset")
+        epoch = await room_threads.run(store.reset, self.room, self.agent)
+        answer = await note(door, self.caller, event="reset", raw=b'{"reset":true}')
+        if answer.refusal is not None:
+            raise answer.refusal
+        await self._send(dialect.reset_ack(epoch))
+
+    def _choose(self, types: tuple[str, ...] | None) -> None:
+        def change() -> None:
+            self.types = types
+
+        self._respell(change)
+
+    def _respell(self, change: Any) -> None:
+        if self.place is None:
+            change()
+        else:
+            self.place.room.respell(self.place, change)
+
+    def _begin_task(self, work: Any) -> None:
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._worked(task)
+
+    # -- waiting --------------------------------------------------------------------------------
+
+    def _wait_for(self, command: dialect.Wait) -> None:
+        """Wake the agent by what comes from now on; control wakes always, own events never."""
+        self._door("observe")
+        if len(self.waits) >= self.most_waiting or command.call_id in self.waits:
+            raise Refusal(Code.BUSY, "Too many waits, or this callId waits already.")
+        waiting = Waiting(self, command)
+
+        def change() -> None:
+            self.waits[command.call_id] = waiting
+
+        self._respell(change)
+
+    def _look_at(self, event: Event) -> None:
+        for waiting in tuple(self.waits.values()):
+            waiting.look_at(event)
+
+    def woken(self, waiting: Waiting, event: Any) -> None:
+        """A wait is over: tell it, behind the event."""
+        self.waits.pop(waiting.call_id, None)
+        text = dialect.wake(waiting.call_id, event)
+        self.loop.call_soon(self._tell_wake, text)
+
+    def _tell_wake(self, text: str) -> None:
+        self._respell(lambda: None)
+        if not self.is_gone:
+            self.outbox.push(text)
+
+    # -- metrics --------------------------------------------------------------------------------
+
+    def _plan_metrics(self) -> None:
+        wait = settings.INCUBATORS.METRICS_EVERY
+        self.metrics = self.loop.call_later(wait, self._tell_metrics)
+
+    def _tell_metrics(self) -> None:
+        self._begin_task(self._send_metrics())
+
+    async def _send_metrics(self) -> None:
+        try:
+            data = await metrics_of(self.room)
+            if self.outbox.is_idle and not self.is_gone:  # the latest or none, never queued
+                self.outbox.push(dialect.metrics(data))
+        except DatabaseError:
+            pass  # the next ones will come
+        finally:
+            if not self.is_gone:
+                self._plan_metrics()
+
+
+class Waiting:
+    """One ``wait`` of a connection."""
+
+    def __init__(self, connection: BusConnection, command: dialect.Wait) -> None:
+        self.call_id = command.call_id
+        self._connection = connection
+        self._types = command.types
+        self._timer: asyncio.TimerHandle | None = None
+        limits = [ms for ms in (command.delay_ms, command.timeout_ms) if ms is not None]
+        if limits:
+            self._timer = connection.loop.call_later(min(limits) / 1000, self._time_is_over)
+
+    def look_at(self, event: Event) -> None:
+        payload = orjson.loads(event.payload)
+        if event.type == "control":
+            target = payload.get("target")
+            is_wanted = target in {None, self._connection.agent}
+        else:
+            is_own = payload.get("agent_id") == self._connection.agent
+            is_wanted = (
+                event.type == "event"
+                and not is_own
+                and self._types is not None
+                and dialect.matches(self._types, payload["event_type"])
+            )
+        if is_wanted:
+            self.cancel()
+            self._connection.woken(self, {"id": event.offset, "type": event.type, **payload})
+
+    def _time_is_over(self) -> None:
+        self._connection.woken(self, None)
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+_counts: dict[int, tuple[float, asyncio.Task[dict[str, Any]]]] = {}
+
+
+async def metrics_of(room: int) -> dict[str, Any]:
+    """The metrics of a namespace; asked for once for all connections of the same moment."""
+    loop = asyncio.get_running_loop()
+    known = _counts.get(room)
+    if known is None or loop.time() - known[0] > 1.0 or known[1].get_loop() is not loop:
+        task = loop.create_task(room_threads.run(metrics.snapshot, room))
+        known = _counts[room] = (loop.time(), task)
+    return await asyncio.shield(known[1])
+
+
+def _given(command: Any) -> dict[str, Any]:
+    """A command's fields, for the ledger."""
+    return {name: getattr(command, name) for name in command.__slots__}
