@@ -1,4 +1,4 @@
-"""The effects of the demo machines: the real numbers of the computer that serves them."""
+"""The effects of the demo machines: real numbers of the computer and the project that serve them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from typing import Any, Literal
 
 import psutil
 
-from mashin_surfaces import effect
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from mashin_surfaces import apublish, effect
 
 MetricName = Literal["cpu_usage", "memory_usage", "disk_usage", "load"]
 HOME = str(Path(__file__).resolve().parent)
@@ -86,3 +90,36 @@ async def latest(name: MetricName) -> dict[str, Any]:
         case "load":
             value = round(psutil.getloadavg()[0], 2)
     return {"value": value, "timestamp": datetime.now(UTC)}
+
+
+@effect("release.changelog")
+def changelog(version: str) -> dict[str, Any]:
+    """``{"found": bool, "entries": int}``: whether CHANGELOG.md names the version, and how many
+    lines stand under it, or else under what is not released yet."""
+    text = (settings.BASE_DIR / "CHANGELOG.md").read_text()
+    parts = {part.partition("]")[0]: part for part in text.split("\n## [")[1:]}
+    part = parts.get(version, parts.get("Unreleased", ""))
+    return {"found": version in parts, "entries": part.count("\n- ")}
+
+
+@effect("release.disk")
+def disk(wanted: float) -> dict[str, Any]:
+    """``{"enough": bool, "free_gigabytes": number}``."""
+    free = round(psutil.disk_usage(HOME).free / 1e9, 1)
+    return {"enough": free >= wanted, "free_gigabytes": free}
+
+
+@effect("release.migrations")
+def migrations() -> dict[str, Any]:
+    """``{"applied": bool, "waiting": int}``: the migrations that this database does not have."""
+    executor = MigrationExecutor(connection)
+    waiting = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    return {"applied": not waiting, "waiting": waiting}
+
+
+@effect("release.publish", idempotent=False)
+async def publish(version: str, approved_by: str) -> dict[str, Any]:
+    """Tell everybody who follows the machine ``releases``: that can't be taken back."""
+    now = datetime.now(UTC)
+    await apublish("releases", {"version": version, "approved_by": approved_by, "at": now})
+    return {"version": version, "released": True, "at": now}
