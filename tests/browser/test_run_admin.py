@@ -33,6 +33,21 @@ async def start():
     print((await engine().create(NewRun(machine, {"amount": 10}, "ada"))).pk)
 asyncio.run(start())
 """
+GROW = """
+import asyncio
+from mashin_surfaces.governance.govern import Caller
+from mashin_surfaces.identity.principal import Credential, Principal
+from mashin_surfaces.identity.scopes import EVERYTHING
+from mashin_surfaces.runs import commands
+node = {{"id": "appendix", "needs": ["left"], "step": {{"kind": "compute", "name": "appendix",
+         "body": "{{pages: 3}}"}}}}
+mutation = {{"kind": "add_node", "nodes_added": [node]}}
+async def grow():
+    run = await commands.afind({id!r})
+    caller = Caller(Principal("ada", Credential("none"), EVERYTHING))
+    await commands.amutate(run, mutation, run.topology_version, caller)
+asyncio.run(grow())
+"""
 NODES = ["left", "right", "review", "label", "total"]
 
 
@@ -147,6 +162,18 @@ def test_the_page_fits_its_window(open_page: OpenPage, run: str, width: int, sho
     has_status(page, "review", "paused")
     shoot(page, f"run-dark-{width}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_graph_that_grows_is_drawn_anew(
+    open_page: OpenPage, run: str, project: LiveProject
+) -> None:
+    page = look_at(open_page, run)
+    is_live(page)
+    expect(page.locator("#run-graph a")).to_have_count(len(NODES))
+    project.manage("shell", "-v", "0", "-c", GROW.format(id=run.split("/")[-3]))
+    has_status(page, "appendix", "completed")
+    expect(page.locator("#run-graph a")).to_have_count(len(NODES) + 1)
+    expect(page.locator("#node-appendix")).to_contain_text('{"pages": 3}')
 
 
 def test_a_server_that_comes_back_is_followed_on(

@@ -45,10 +45,7 @@ function heard(message) {
 }
 
 function take({ nodes, offset: at }) {
-  const known = new Map(data.nodes.map((node) => [node.id, node]));
-  const now = Object.entries(nodes).map(([id, { status, needs, title }]) => (
-    { id, kind: known.get(id)?.kind ?? "", needs, status, title }
-  ));
+  const now = Object.entries(nodes).map(([id, node]) => ({ ...node, id }));
   if (graph.shows(now)) for (const { id, status } of now) graph.update(id, status);
   else graph.draw(now);
   changed(at);
