@@ -55,6 +55,8 @@ export class Graph {
       if (this.#states[node.status]?.look === "good")
         for (const other of nodes) if (other.needs.includes(node.id)) this.pass(node.id, other.id);
     }
+    const current = nodes.find(({ status }) => ["warn", "busy"].includes(this.#states[status]?.look));
+    if (current) this.#reveal(placed.node(current.id), svg, width);
     if (focused) svg.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
   }
 
@@ -68,6 +70,13 @@ export class Graph {
     link.append(title, make("rect", { width: WIDTH, height: HEIGHT, rx: 6 }), sign, name, word);
     this.#nodes.set(node.id, { node, link, title, name, sign, word });
     return link;
+  }
+
+  // Where there is not room for all, the middle of what is seen is where something goes on.
+  #reveal({ x, y }, svg, width) {
+    const scale = svg.getBoundingClientRect().width / width;
+    this.#place.scrollLeft = x * scale - this.#place.clientWidth / 2;
+    this.#place.scrollTop = y * scale - this.#place.clientHeight / 2;
   }
 
   /** A node's state has changed. */
