@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -15,6 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.live import LiveProject
+from tests.node import node_with_websocket
 from tests.panels.conftest import ENVIRONMENT, HERE, Client, Frame, Panels
 from tests.wire.conftest import DEADLINE
 
@@ -22,16 +22,6 @@ pytestmark = pytest.mark.slow
 
 
 # -- the seed's clients ----------------------------------------------------------------------------
-
-
-def node_with_websocket() -> str | None:
-    """Node where its WebSocket can be had: from 20 by an option, from 22 by itself."""
-    node = shutil.which("node")
-    if node is None:
-        return None
-    words = [node, "--experimental-websocket", "-p", "typeof WebSocket"]
-    told = subprocess.run(words, capture_output=True, text=True, check=False)
-    return node if told.stdout.strip() == "function" else None
 
 
 async def test_the_seeds_javascript_client_works_unchanged(panels: Panels) -> None:
