@@ -1,0 +1,47 @@
+"""The tools of the tests' incubators."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from mashin_surfaces import charge, tool
+
+
+@tool("bus.increment")
+async def increment(ctx: Any, by: int = 1) -> int:
+    """Reads, lets others run, writes: an update is lost unless calls run one at a time."""
+    before = ctx.state.get("count", 0)
+    await asyncio.sleep(0)
+    ctx.state["count"] = before + by
+    ctx.emit("incremented", {"by": by})
+    return int(before + by)
+
+
+@tool("bus.break")
+def break_halfway(ctx: Any) -> None:
+    """Stages much, and fails."""
+    ctx.state["half"] = True
+    ctx.bus.publish("never", {})
+    ctx.claim("thing")
+    raise ValueError("broken halfway")
+
+
+@tool("bus.take")
+def take(ctx: Any, resource: str) -> dict[str, Any]:
+    """Claims for whoever calls."""
+    return {"taken": ctx.claim(resource), "agent": ctx.agent}
+
+
+@tool("bus.spend")
+def spend(ctx: Any, amount: float) -> str:
+    """Costs something."""
+    charge(amount, model="test", input_tokens=10, output_tokens=5)
+    return "spent"
+
+
+@tool("bus.answer")
+def answer(ctx: Any) -> str:
+    """Publishes what another agent waits for."""
+    ctx.publish("turn.player_2", {"move": 1})
+    return "published"
