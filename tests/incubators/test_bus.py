@@ -27,7 +27,7 @@ async def publish(agent: Agent, *types: str) -> list[int]:
     return found
 
 
-# -- replay -----------------------------------------------------------------------------------------
+# -- replay ---------------------------------------------------------------------------------------
 
 
 async def test_everything_is_replayed_once_in_order_before_replay_done(
@@ -103,7 +103,7 @@ async def test_only_events_of_the_wanted_types_are_told(hive: Hive, token: str) 
     assert types == ["turn.a", "turn.b", "other"]
 
 
-# -- state and claims ---------------------------------------------------------------------------------
+# -- state and claims -----------------------------------------------------------------------------
 
 
 async def test_state_is_written_with_versions_and_compared(hive: Hive, token: str) -> None:
@@ -177,7 +177,7 @@ async def grab(hive: Hive, token: str, namespace: str, name: str) -> None:
         await agent.quiet()
 
 
-# -- tools ------------------------------------------------------------------------------------------
+# -- tools ----------------------------------------------------------------------------------------
 
 
 async def test_what_a_tool_does_is_seen_before_its_result(hive: Hive, token: str) -> None:
@@ -231,7 +231,7 @@ async def test_a_call_that_can_not_be_made_is_answered(
         assert (await agent.call(tool, args))["code"] == code
 
 
-# -- control and budget -------------------------------------------------------------------------------
+# -- control and budget ---------------------------------------------------------------------------
 
 
 async def test_a_stopped_bus_refuses_those_who_may_not_control_it(hive: Hive, token: str) -> None:
@@ -264,7 +264,7 @@ async def test_what_is_spent_is_warned_of_and_stops_the_bus(hive: Hive, token: s
     assert metrics["eventCounts"] == {"budget.warning": 1}
 
 
-# -- waits ------------------------------------------------------------------------------------------
+# -- waits ----------------------------------------------------------------------------------------
 
 
 async def test_an_agent_is_woken_by_others_and_not_by_itself(hive: Hive, token: str) -> None:
@@ -292,7 +292,7 @@ async def test_control_wakes_everybody_and_time_wakes_with_nothing(hive: Hive, t
         assert (await agent.until("wake", callId="timeout"))["event"] is None
 
 
-# -- reset --------------------------------------------------------------------------------------------
+# -- reset ----------------------------------------------------------------------------------------
 
 
 async def test_a_reset_clears_everything_and_ids_go_on_rising(hive: Hive, token: str) -> None:
@@ -317,7 +317,7 @@ async def test_a_reset_clears_everything_and_ids_go_on_rising(hive: Hive, token:
         assert not (await hive.http("GET", f"/api/{namespace}/{part}", token=token)).json()
 
 
-# -- who -------------------------------------------------------------------------------------------
+# -- who ------------------------------------------------------------------------------------------
 
 
 async def test_an_agent_can_not_take_the_name_of_another(hive: Hive, token: str) -> None:
@@ -349,7 +349,7 @@ async def test_no_frame_is_passed_over_in_silence(
         assert (await agent.until("error"))["code"] == code
 
 
-# -- HTTP -------------------------------------------------------------------------------------------
+# -- HTTP -----------------------------------------------------------------------------------------
 
 
 async def test_the_same_is_done_over_http_with_real_statuses(hive: Hive, token: str) -> None:
