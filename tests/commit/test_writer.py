@@ -202,3 +202,12 @@ async def test_a_database_that_hangs_keeps_nobody_waiting(numbers: Numbers, sett
         group.close()
     # The first was on its way when its caller was told; the second was late and is not written.
     assert await seen() == [1, 3]
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL has no such files")
+async def test_statements_of_many_rows_make_no_temporary_files(
+    group: GroupCommit, numbers: Numbers
+) -> None:
+    await group.put(numbers, 1)
+    place = group.run_now(lambda connection: connection.connection.execute("pragma temp_store"))
+    assert place.fetchone() == (2,)  # memory
