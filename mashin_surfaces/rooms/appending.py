@@ -224,7 +224,7 @@ def _locked(
     return heads, locked
 
 
-def _ids(rooms: set[int]) -> str:
+def _ids(rooms: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(rooms)))  # integers of ours
 
 
@@ -284,18 +284,24 @@ def _insert_events(connection: BaseDatabaseWrapper, heads: dict[int, _Head], now
 
 
 def _move_heads(connection: BaseDatabaseWrapper, heads: dict[int, _Head]) -> None:
-    moved = [(room, head.head) for room, head in heads.items() if head.events]
+    moved: dict[int, list[int]] = {}  # rooms by how many events they get: mostly the same number
+    for room, head in heads.items():
+        if head.events:
+            moved.setdefault(len(head.events), []).append(room)
     table = Room._meta.db_table
     with connection.cursor() as cursor:
-        if len(moved) == 1:
-            cursor.execute(f"UPDATE {table} SET head = %s WHERE id = %s", moved[0][::-1])  # noqa: S608
-        elif moved:
-            values = ", ".join(f"({room}, {head})" for room, head in moved)  # integers of ours
-            cases = f"(VALUES {values}) AS moved"
-            cursor.execute(
-                f"UPDATE {table} SET head = moved.column2 FROM {cases} "  # noqa: S608
-                f"WHERE {table}.id = moved.column1"
-            )
+        for count, rooms in moved.items():
+            # They are locked. The same text each time, on SQLite: it is prepared once.
+            if connection.vendor == "sqlite":
+                which, value = "IN (SELECT value FROM json_each(%s))", orjson.dumps(rooms).decode()
+                cursor.execute(
+                    f"UPDATE {table} SET head = head + %s WHERE id {which}",  # noqa: S608
+                    [count, value],
+                )
+            else:
+                cursor.execute(
+                    f"UPDATE {table} SET head = head + {count} WHERE id IN ({_ids(rooms)})"  # noqa: S608
+                )
         for room, head in heads.items():
             if head.is_changed:
                 cursor.execute(
