@@ -3,7 +3,8 @@
 The layer may lose a message, double it or swap two: who listens (``hub.py``) can tell by the
 offsets, and reads the log. So nothing here is tried twice; what fails is said once.
 
-A bell goes to the hubs of this process directly, and through the layer to the others.
+A bell goes to the hubs of this process directly, and through the layer to the others: to the group
+of its room, or, when bells of many rooms wait, in one message to the group of all processes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import atexit
 import logging
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -29,13 +30,16 @@ logger = logging.getLogger(__name__)
 
 #: The type of our messages; nothing dispatches on it, the layer wants one.
 MESSAGE = "mashin.bell"
-#: The group in which every process is: news that are of no room.
+#: The group in which every process is: news that are of no room, bells of many.
 NEWS = "mashin.news"
 #: Groups that wait for the layer, messages of one of them, and events that became one message;
 #: what is too much is left out: listeners read the log instead.
 MOST_WAITING = 1024
 MOST_OF_A_GROUP = 16
 MOST_JOINED = 256
+#: From so many rooms on whose bells wait at once, they go together: who follows none of them is
+#: disturbed then, but by one message, where each would have been one for the server and for us.
+MANY = 8
 #: Characters of payloads that a bell carries at most; listeners read the log for more.
 MOST_RUNG = 64 * 1024
 #: Seconds that the layer may take for one message.
@@ -43,6 +47,7 @@ PATIENCE = 2.0
 
 #: Whose bells come back to the one who rang.
 ORIGIN = uuid4().hex
+_OURS = (f'["{ORIGIN}"', f'{{"from":"{ORIGIN}"')
 
 
 class Listener(Protocol):
@@ -64,7 +69,7 @@ def ring(bells: Sequence[Bell]) -> None:
         with suppress(RuntimeError):  # its loop is closed
             listener.loop.call_soon_threadsafe(listener.heard, bells)
     if reaches_others():
-        _ringer.put([(group_of(bell.room), bell) for bell in bells if _is_for_others(bell)])
+        _ringer.put([(bell.room, bell) for bell in bells if _is_for_others(bell)])
 
 
 def _is_for_others(bell: Bell) -> bool:
@@ -90,23 +95,45 @@ def group_of(room: int) -> str:
     return f"mashin.room.{room}"
 
 
-def encoded(bell: Bell | str) -> str:
-    """The text that goes through the layer: of a bell, or of news."""
-    if isinstance(bell, str):
-        return orjson.dumps({"from": ORIGIN, "news": bell}).decode()
-    events = [list(event) for event in bell.events]
-    notes = [list(note) for note in bell.notes if not note.is_local]
-    return orjson.dumps([ORIGIN, *bell[:4], events, notes]).decode()
+def encoded(message: Bell | str | Sequence[Bell]) -> str:
+    """The text that goes through the layer: of a bell, of bells of many rooms, or of news."""
+    if isinstance(message, str):
+        value: Any = {"from": ORIGIN, "news": message}
+    elif isinstance(message, Bell):
+        value = [ORIGIN, *_plain(message)]
+    else:
+        value = {"from": ORIGIN, "bells": [_plain(bell) for bell in message]}
+    return orjson.dumps(value, default=list).decode()  # events and notes are named tuples
+
+
+def _plain(bell: Bell) -> list[Any]:
+    return [*bell[:5], [note for note in bell.notes if not note.is_local]]
 
 
 def decoded(text: str) -> Bell | str | None:
-    """A bell, or the topic of news; None for what this process rang itself."""
-    value: Any = orjson.loads(text)
-    if isinstance(value, dict):
-        return None if value["from"] == ORIGIN else str(value["news"])
-    origin, room, epoch, first, last, events, notes = value
-    if origin == ORIGIN:
+    """A bell, or the topic of news; None when nothing is left to do.
+
+    That is so for what this process rang itself, and for bells of many rooms: the hub of the
+    running loop has heard them when this returns.
+    """
+    if text.startswith(_OURS):
         return None
+    value: Any = orjson.loads(text)
+    if isinstance(value, list):
+        return _bell(*value[1:])
+    if "news" in value:
+        return str(value["news"])
+    bells = [_bell(*plain) for plain in value["bells"]]
+    loop = asyncio.get_running_loop()
+    for listener in tuple(listeners):
+        if listener.loop is loop:
+            listener.heard(bells)
+    return None
+
+
+def _bell(
+    room: int, epoch: str, first: int, last: int, events: list[list[Any]], notes: list[list[Any]]
+) -> Bell:
     return Bell(
         room,
         epoch,
@@ -141,7 +168,8 @@ class Ringer:
     def __init__(self) -> None:
         #: The group whose message was refused, when the last one was.
         self.refused: str | None = None
-        self._waiting: OrderedDict[str, deque[Bell | str]] = OrderedDict()
+        #: By the group's name, or the room whose group it is.
+        self._waiting: OrderedDict[int | str, list[Bell | str]] = OrderedDict()
         self._lock = threading.Lock()
         self._own: asyncio.AbstractEventLoop | None = None
         self._sending: asyncio.Task[None] | None = None
@@ -150,11 +178,15 @@ class Ringer:
     def is_sending(self) -> bool:
         return bool(self._waiting) or not (self._sending is None or self._sending.done())
 
-    def put(self, messages: Sequence[tuple[str, Bell | str]]) -> None:
-        """Have bells, or names of news, sent to their groups; from any thread."""
+    def put(self, messages: Sequence[tuple[int | str, Bell | str]]) -> None:
+        """Have bells, or names of news, sent to groups, or rooms' groups; from any thread."""
         with self._lock:
             for group, message in messages:
-                self._add(self._waiting.setdefault(group, deque(maxlen=MOST_OF_A_GROUP)), message)
+                waiting = self._waiting.get(group)
+                if waiting is None:
+                    self._waiting[group] = [message]
+                else:
+                    self._add(waiting, message)
             while len(self._waiting) > MOST_WAITING:
                 self._waiting.popitem(last=False)
             loop = self._running_loop()
@@ -162,14 +194,16 @@ class Ringer:
                 loop.call_soon_threadsafe(self._wake, loop)
 
     @staticmethod
-    def _add(waiting: deque[Bell | str], message: Bell | str) -> None:
-        before = waiting[-1] if waiting else None
+    def _add(waiting: list[Bell | str], message: Bell | str) -> None:
+        before = waiting[-1]
         if isinstance(message, Bell) and isinstance(before, Bell):
             joined = _joined(before, message)
             if joined is not None:
                 waiting[-1] = joined
                 return
         waiting.append(message)
+        if len(waiting) > MOST_OF_A_GROUP:
+            del waiting[0]
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         for listener in tuple(listeners):
@@ -194,9 +228,44 @@ class Ringer:
             with self._lock:
                 if not self._waiting:
                     return
-                group, messages = self._waiting.popitem(last=False)
-            for message in messages:
-                await self._send_one(group, encoded(message))
+                together = self._taken_together() if len(self._waiting) >= MANY else []
+                if together:
+                    group, texts = NEWS, [encoded(together)]
+                else:
+                    key, messages = self._waiting.popitem(last=False)
+                    group = group_of(key) if isinstance(key, int) else key
+                    texts = [encoded(message) for message in messages]
+            for text in texts:
+                await self._send_one(group, text)
+
+    def _taken_together(self) -> list[Bell]:
+        """The bells of many rooms that go as one message; none when only few could.
+
+        What stands in no log keeps to its room's group: nobody could put it in order again.
+        """
+        rooms: list[int] = []
+        bells: list[Bell] = []
+        size = 0
+        for room, messages in self._waiting.items():
+            if not isinstance(room, int):
+                continue
+            count = len(bells)
+            for bell in messages:
+                if isinstance(bell, str) or not bell.first:
+                    del bells[count:]
+                    break
+                bells.append(bell)
+                for event in bell.events:
+                    size += len(event.payload)
+            else:
+                rooms.append(room)
+            if size > MOST_RUNG:
+                break
+        if len(rooms) < MANY:
+            return []
+        for room in rooms:
+            del self._waiting[room]
+        return bells
 
     async def _send_one(self, group: str, text: str) -> None:
         try:
@@ -229,8 +298,9 @@ class Ringer:
             own.call_soon_threadsafe(own.stop)
 
     async def _flush(self) -> None:
-        if self._sending is not None:
-            await asyncio.wait([self._sending])
+        sending = self._sending
+        if sending is not None and sending.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait([sending])  # else it went, or goes, with the loop of a hub
 
 
 def _run(loop: asyncio.AbstractEventLoop, started: threading.Event) -> None:

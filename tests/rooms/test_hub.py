@@ -596,3 +596,46 @@ async def test_a_broadcast_costs_one_command_with_ten_members_and_with_a_thousan
         await eventually(0, listeners, over_valkey, room)
     few, many = ({name: cost for name, cost in each.items() if cost} for each in costs)
     assert few == many == {"cmdstat_publish": ONE_BY_ONE}
+
+
+async def test_bells_of_many_rooms_go_as_one_command_which_other_processes_understand(
+    own_hub: Hub, over_valkey: Redis
+) -> None:
+    rooms = [await new_room() for _ in range(doorbell.MANY)]
+    members = [Follower() for _ in rooms]
+    bells = []
+    with deaf(own_hub):
+        for room, member in zip(rooms, members, strict=True):
+            await member.join(own_hub, room)
+            await eventually(1, listeners, over_valkey, room)
+            published = publishes(over_valkey)
+            appended = await log.aappend(room, events(1, 2))
+            await eventually(published + 1, publishes, over_valkey)
+            told = await log.aread(room, 0)
+            bells.append(Bell(room, appended.epoch, appended.first, appended.last, told))
+        before = publishes(over_valkey)
+        doorbell.ring(bells)
+        doorbell.ring([Bell(0, "", 0, 0)])  # what comes behind it is a command of its own
+        await eventually(before + 2, publishes, over_valkey)
+    assert not any(member.told for member in members)  # our own come back, and are not taken twice
+    text = doorbell.encoded(bells).replace(doorbell.ORIGIN, "another process")
+    message = {"type": doorbell.MESSAGE, "text": text}
+    await get_channel_layer().group_send(doorbell.NEWS, message)
+    for member in members:
+        await member.has([1, 2])
+
+
+async def test_what_stands_in_no_log_stays_in_the_order_of_its_room_when_many_ring(
+    own_hub: Hub, over_valkey: Redis
+) -> None:
+    at = datetime.now(UTC)
+    passing = Bell(1, "", 0, 0, [Event(0, "result", "1", "", "", at)])
+    others = [Bell(room, "e", 1, 1) for room in range(2, 2 + doorbell.MANY)]
+    with over_valkey.pubsub(ignore_subscribe_messages=True) as heard:  # type: ignore[no-untyped-call]  # redis has no type for it
+        heard.psubscribe("asgi__group__*")
+        await asyncio.to_thread(heard.get_message, timeout=DEADLINE)  # it listens from now on
+        doorbell.ring([passing, *others])
+        messages = [await asyncio.to_thread(heard.get_message, timeout=DEADLINE) for _ in range(2)]
+    await eventually(False, doorbell.is_ringing)
+    groups = {each["channel"].decode().partition("__group__")[2] for each in messages if each}
+    assert groups == {doorbell.group_of(1), doorbell.NEWS}
