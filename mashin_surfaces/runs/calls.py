@@ -19,15 +19,15 @@ async def astart_run(
     input: dict[str, Any],
     *,
     principal: Principal,
-    budget: Decimal | None = None,
+    budget: Decimal | float | None = None,
     max_parallel: int | None = None,
 ) -> str:
     """Start a run, and give its id; durable when it returns. A server process works on it.
 
     It needs ``runs:start:<machine>``. ``budget``: US dollars. Raises ``Refusal``.
     """
-    run = await start(machine, input, Caller(principal), Wish(budget, max_parallel))
-    return run.id
+    wish = Wish(None if budget is None else Decimal(str(budget)), max_parallel)
+    return (await start(machine, input, Caller(principal), wish)).id
 
 
 def start_run(
@@ -35,7 +35,7 @@ def start_run(
     input: dict[str, Any],
     *,
     principal: Principal,
-    budget: Decimal | None = None,
+    budget: Decimal | float | None = None,
     max_parallel: int | None = None,
 ) -> str:
     """``astart_run`` for synchronous code (a view, a command, a Celery task)."""

@@ -170,14 +170,17 @@ def _check(wish: Wish, machine: GovernedMachine) -> None:
     """Nobody may have more than the machine's own limits allow."""
     limits = machine.compiled.definition.ensures.limits
     most = limits.max_cost
-    if wish.budget is not None and most is not None and wish.budget > Decimal(str(most)):
-        raise _too_much("/budget", f"This machine may spend {most:g} US dollars at most.")
+    if wish.budget is not None:
+        if not wish.budget.is_finite() or wish.budget < 0:
+            raise _wrong("/budget", "It is an amount of US dollars from 0.")
+        if most is not None and wish.budget > Decimal(str(most)):
+            raise _wrong("/budget", f"This machine may spend {most:g} US dollars at most.")
     parallel = limits.max_parallel or MOST_PARALLEL
-    if wish.max_parallel is not None and wish.max_parallel > parallel:
-        raise _too_much("/max_parallel", f"At most {parallel} nodes may run at once.")
+    if wish.max_parallel is not None and not 1 <= wish.max_parallel <= parallel:
+        raise _wrong("/max_parallel", f"From 1 to {parallel} nodes may run at once.")
 
 
-def _too_much(path: str, message: str) -> Refusal:
+def _wrong(path: str, message: str) -> Refusal:
     details = [{"path": path, "code": "value", "message": message}]
     return Refusal(Code.INVALID_INPUT, message, details=details)
 

@@ -15,6 +15,7 @@ from tests.wire.following import Follower, ask, at_rest, following, started, unt
 pytestmark = pytest.mark.slow
 
 APPROVAL = {"node_id": "review", "decision": "approve"}
+START = {"machine": "wire_run", "input": {"amount": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def token(wire: Wire) -> str:
 
 
 async def test_a_started_run_says_where_it_can_be_followed(wire: Wire, token: str) -> None:
-    body = {"machine": "wire_run", "input": {"amount": 1}, "budget": 2.5, "max_parallel": 1}
+    body = {**START, "budget": 2.5, "max_parallel": 1}
     answer = await ask(wire, "POST", "", token, body)
     run = answer.json()
     assert answer.status_code == 201
@@ -38,12 +39,11 @@ async def test_a_started_run_says_where_it_can_be_followed(wire: Wire, token: st
 
 
 async def test_the_same_key_starts_one_run(wire: Wire, token: str) -> None:
-    body = {"machine": "wire_run", "input": {"amount": 1}}
     key = {"Idempotency-Key": "order-4711"}
-    answers = await asyncio.gather(*(ask(wire, "POST", "", token, body, **key) for _ in range(5)))
+    answers = await asyncio.gather(*(ask(wire, "POST", "", token, START, **key) for _ in range(5)))
     assert [answer.status_code for answer in answers] == [201] * 5
     assert len({answer.json()["id"] for answer in answers}) == 1
-    other = await ask(wire, "POST", "", token, {**body, "input": {"amount": 2}}, **key)
+    other = await ask(wire, "POST", "", token, {**START, "input": {"amount": 2}}, **key)
     assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")
 
 
@@ -54,6 +54,7 @@ async def test_the_same_key_starts_one_run(wire: Wire, token: str) -> None:
         ({"machine": "wire_run", "input": {"amount": 1, "more": 1}}, 422, "invalid_input", "/more"),
         ({"machine": "wire_run", "budget": -1}, 422, "invalid_input", "/budget"),
         ({"machine": "wire_run", "max_parallel": 0}, 422, "invalid_input", "/max_parallel"),
+        ({**START, "budget": 5}, 422, "invalid_input", "/budget"),
         ({"input": {}}, 422, "invalid_input", "/machine"),
         ({"machine": "no such machine"}, 404, "not_found", None),
     ],
@@ -70,10 +71,9 @@ async def test_a_start_is_refused_with_what_is_wrong(
 
 
 async def test_starting_takes_a_scope_of_its_own(wire: Wire) -> None:
-    body = {"machine": "wire_run", "input": {"amount": 1}}
     for scopes, status in ((("runs:view",), 403), (("runs:start:wire_run",), 201)):
         credential = wire.token("starter", *scopes)
-        assert (await ask(wire, "POST", "", credential, body)).status_code == status
+        assert (await ask(wire, "POST", "", credential, START)).status_code == status
 
 
 # -- read ------------------------------------------------------------------------------------------
@@ -201,6 +201,22 @@ async def test_only_an_id_says_which_run_is_changed(wire: Wire, token: str) -> N
     assert (await ask(wire, "POST", "/wire_run/cancel", token)).status_code == 404
     wrong = await ask(wire, "DELETE", "/wire_run", token)
     assert (wrong.status_code, wrong.headers["Allow"]) == (405, "GET")
+
+
+async def test_code_of_another_process_starts_and_decides(wire: Wire, token: str) -> None:
+    code = (
+        "from mashin_surfaces import decide, start_run\n"
+        "from mashin_surfaces.identity.principal import Credential, Principal\n"
+        "from mashin_surfaces.identity.scopes import Scopes\n"
+        "robot = Principal('robot', Credential('none'), Scopes(['runs']))\n"
+    )
+    start = "print(start_run('wire_run', {'amount': 10}, principal=robot, budget=0.5))"
+    run = wire.project.manage("shell", "-v", "0", "-c", code + start).split()[-1]
+    snapshot = await at_rest(wire, token, run, "review", "paused")
+    assert (snapshot["run"]["started_by"], snapshot["cost"]["budget"]) == ("robot", 0.5)
+    answer = "decide(%r, 'review', 'approve', principal=robot, revision=1)"
+    wire.project.manage("shell", "-c", code + answer % run)
+    assert (await until_it_is(wire, token, run, "completed"))["run"]["outcome"] == "completed"
 
 
 # -- surfaces of machines that are runs ------------------------------------------------------------

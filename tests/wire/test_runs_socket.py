@@ -150,7 +150,7 @@ async def test_the_seeds_react_hook_works_unchanged(wire: Wire, token: str) -> N
         ("left", "right", "review", "total"), "completed"
     )
     assert store["nodes"]["total"]["output"] == {"total": 31}
-    assert store["cost"] == {"spent": 0, "budget": None}
+    assert store["cost"] == {"spent": 0, "budget": 4}
     assert store["results"]["total"] == {"total": 31}
 
 
@@ -284,3 +284,18 @@ async def test_a_machines_own_websocket_shows_its_runs_to_anybody(wire: Wire, to
     with pytest.raises(InvalidStatus) as refused:
         await wire.connect(f"/ws/wire/run/stream?run={other}")
     assert refused.value.response.status_code == 404
+
+
+async def test_a_socket_is_idle_once_its_run_is_over(wire: Wire, token: str) -> None:
+    run = await started(wire, token)
+    async with wire.connect(f"/ws/wire/run/stream?run={run}") as socket:
+        follower = Follower(socket)
+        await follower.until("human_gate_waiting")
+        with pytest.raises(TimeoutError):  # longer than its idle_timeout
+            await asyncio.wait_for(socket.recv(), 1.5)
+        await ask(wire, "POST", f"/{run}/cancel", token)
+        await follower.until("execution_complete", outcome="cancelled")
+        with pytest.raises(ConnectionClosed) as closed:
+            await follower.until("nothing more")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4408
