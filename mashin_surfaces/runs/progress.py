@@ -274,9 +274,9 @@ class Progress:
         state = self.state
         while state.run.status == RunStatus.RUNNING:
             if monotonic() > self._until or len(self.change.events) > MOST_EVENTS:
-                self.has_more = bool(state.ready)
+                self.has_more = bool(state.ready) or self._has_next()
                 return
-            if state.scheduled and self._has_place():
+            if self._has_next():
                 name = state.scheduled.popleft()
             elif state.ready:
                 name = state.ready.popleft()
@@ -286,6 +286,10 @@ class Progress:
             is_waiting = node.status in _WAITING
             if is_waiting and not self._begin(node):
                 return
+
+    def _has_next(self) -> bool:
+        """Whether one that waited for others to end can begin."""
+        return bool(self.state.scheduled) and self._has_place()
 
     def _has_place(self) -> bool:
         return len(self.state.busy) < self.state.run.max_parallel
