@@ -80,6 +80,11 @@ class Engine:
         return self._looking is not None and not self._looking.done()
 
     @property
+    def working_on(self) -> int:
+        """How many runs have something to do here."""
+        return len(self._drivers)
+
+    @property
     def has_place(self) -> bool:
         """Whether a new run may be worked on here: not by a loop that is gone in a moment."""
         return self.is_looking and len(self._drivers) < settings.RUNS.MAX_RUNS

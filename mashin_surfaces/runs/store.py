@@ -24,7 +24,7 @@ from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..governance.door import GovernedMachine, governed
 from ..machines.definition import MachineDefinition, Step
-from ..machines.models import Machine, MachineRevision
+from ..machines.models import MachineRevision
 from ..machines.registry import CompiledMachine, registry
 from ..machines.run_graph import needs_of
 from ..rooms.appending import COLUMNS as EVENT_COLUMNS
@@ -197,7 +197,7 @@ _NODE_COLUMNS = tuple(field.attname for field in Node._meta.concrete_fields if f
 
 # -- machines at a revision -----------------------------------------------------------------------
 
-_compiled: OrderedDict[tuple[str, int], GovernedMachine] = OrderedDict()
+_compiled: OrderedDict[int, GovernedMachine] = OrderedDict()
 _steps: OrderedDict[int, tuple[GovernedMachine, dict[str, NodeStep]]] = OrderedDict()
 
 
@@ -206,22 +206,22 @@ def machine_at(name: str, revision: int) -> GovernedMachine:
     current = registry.snapshot.machines.get(name)
     if current is not None and current.revision == revision:
         return governed(current)
-    found = _compiled.get((name, revision))
+    rows = MachineRevision.objects.filter(machine__name=name, revision=revision)
+    id = rows.values_list("pk", flat=True).first()
+    if id is None:
+        raise _gone(name, revision)
+    found = _compiled.get(id)  # by its row: another machine may have been given the name
     if found is None:
-        row = (
-            MachineRevision.objects.using(Machine.objects.db)
-            .filter(machine__name=name, revision=revision)
-            .values_list("definition", flat=True)
-            .first()
-        )
-        if row is None:
-            raise Refusal(Code.NOT_FOUND, f'The machine "{name}", revision {revision}, is gone.')
-        definition = MachineDefinition.model_validate(row)
-        compiled = CompiledMachine.of(definition, revision=revision)
-        found = _compiled[name, revision] = GovernedMachine(compiled)
+        definition = MachineDefinition.model_validate(rows.get(pk=id).definition)
+        found = GovernedMachine(CompiledMachine.of(definition, revision=revision))
+        _compiled[id] = found
         while len(_compiled) > MOST_COMPILED:
             _compiled.popitem(last=False)
     return found
+
+
+def _gone(name: str, revision: int) -> Refusal:
+    return Refusal(Code.NOT_FOUND, f'The machine "{name}", revision {revision}, is gone.')
 
 
 def steps_of(machine: GovernedMachine) -> dict[str, NodeStep]:
@@ -253,6 +253,8 @@ def load(id: str, alias: str | None = None) -> RunState | None:
     own = {node.name: node.step for node in nodes if node.step is not None}
     if own:
         steps = {**steps, **{name: compile_node_step(parsed(step)) for name, step in own.items()}}
+    if any(node.name not in steps for node in nodes):  # another machine has its name by now
+        raise _gone(run.machine, run.revision)
     return RunState(run, nodes, gates, machine, steps)
 
 

@@ -1,0 +1,127 @@
+"""The cost account: booked, reserved, warned of, and never overspent by nodes that run at once."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mashin_surfaces.governance.door import GovernedMachine
+from mashin_surfaces.machines.definition import AskEffect, Implements, MachineDefinition
+from mashin_surfaces.machines.registry import CompiledMachine
+from mashin_surfaces.models import CostEntry
+from mashin_surfaces.runs.change import Change
+from mashin_surfaces.runs.execution import Outcome
+from mashin_surfaces.runs.progress import Progress
+from mashin_surfaces.runs.store import Creation, NewRun
+from mashin_surfaces.steps.spending import Charge
+from tests.runs import run_effects
+from tests.runs.conftest import Runs
+
+SPEND = """\
+    ask {name}, from: "run.spend", after: none, estimate: {estimate}
+      name: "{name}"
+      amount: {amount}
+"""
+
+
+def spending(*nodes: tuple[str, float, float]) -> str:
+    """Nodes that run at once: name, estimate, and what they really cost."""
+    return "".join(
+        SPEND.format(name=name, estimate=estimate, amount=amount)
+        for name, estimate, amount in nodes
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_what_a_node_costs_is_booked_and_told(runs: Runs) -> None:
+    run = await runs.run(spending(("a", 0.5, 0.25), ("b", 0.5, 0.1)), budget=Decimal(2))
+    ended = await runs.ended(run)
+    assert (ended.spent, ended.reserved) == (Decimal("0.35"), 0)
+    entries = {entry.node: entry async for entry in CostEntry.objects.filter(run=run)}
+    assert (entries["a"].amount, entries["a"].model) == (Decimal("0.25"), "test")
+    updates = await runs.log(run, "cost_update")
+    assert updates[-1]["spent"] == 0.35
+    assert updates[-1]["remaining"] == 1.65
+    node = await runs.node(run, "a")
+    assert node.metrics is not None
+    assert (node.metrics["tokens_used"], node.metrics["cost_usd"]) == (5, 0.25)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_most_of_the_budget_is_warned_of_once(runs: Runs) -> None:
+    run = await runs.run(
+        spending(("a", 0, 0.5), ("b", 0, 0.2), ("c", 0, 0.2)), budget=Decimal(1), max_parallel=1
+    )
+    await runs.ended(run)
+    (warning,) = await runs.log(run, "budget_warning")
+    assert (warning["spent"], warning["share"]) == (0.9, 0.8)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("decision", "outcome"), [("approve", "completed"), ("reject", "budget_exceeded")]
+)
+async def test_a_spent_budget_asks_a_person(runs: Runs, decision: str, outcome: str) -> None:
+    run = await runs.run(
+        spending(("a", 0.8, 0.8), ("b", 0.5, 0.5)), budget=Decimal(1), max_parallel=1
+    )
+    gate = await runs.gate(run, "b")
+    assert gate.kind == "budget"
+    assert run_effects.done == {"a": 1}
+    await runs.decide(run, "b", decision)
+    ended = await runs.ended(run)
+    assert ended.outcome == outcome
+    assert ended.budget == (2 if decision == "approve" else 1)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_spent_budget_ends_the_run_where_the_project_says_so(
+    runs: Runs, settings: Any
+) -> None:
+    settings.MASHIN_SURFACES = {"RUNS": {"ON_BUDGET": "fail"}}
+    run = await runs.run(
+        spending(("a", 0.8, 0.8), ("b", 0.5, 0.5)), budget=Decimal(1), max_parallel=1
+    )
+    ended = await runs.ended(run)
+    assert (ended.outcome, ended.spent) == ("budget_exceeded", Decimal("0.8"))
+    assert run_effects.done == {"a": 1}
+
+
+amounts = st.integers(0, 100).map(lambda cents: Decimal(cents) / 100)
+nodes = st.lists(st.tuples(amounts, st.floats(0, 1)), min_size=1, max_size=12)
+
+
+@given(nodes, amounts, st.integers(1, 12), st.randoms(use_true_random=False))
+def test_nodes_that_run_at_once_never_spend_more_than_is_there(
+    wanted: list[tuple[Decimal, float]], budget: Decimal, at_once: int, chance: Any
+) -> None:
+    """Each costs at most its estimate, and they end in any order."""
+    steps = tuple(
+        AskEffect(name=f"n{n}", source="run.spend", after=(), estimate=float(estimate))
+        for n, (estimate, _) in enumerate(wanted)
+    )
+    definition = MachineDefinition(name="spender", implements=Implements(steps=steps))
+    machine = GovernedMachine(CompiledMachine.of(definition))
+    creation = Creation(NewRun(machine, {}, "ada", budget=budget, max_parallel=at_once))
+    state, run = creation.state, creation.state.run
+    shares = {f"n{n}": share for n, (_, share) in enumerate(wanted)}
+    outcomes: list[Outcome] = []
+    running: list[Any] = []
+    while True:
+        change = Change(state)
+        progress = Progress(state, change)
+        progress.go_on(outcomes)
+        running += progress.to_run
+        assert len(running) <= at_once
+        assert run.spent + run.reserved <= budget
+        if not running:
+            break
+        node = running.pop(chance.randrange(len(running)))
+        cost = (node.reserved * Decimal(str(round(shares[node.name], 3)))).quantize(Decimal("0.01"))
+        cost = min(cost, node.reserved)
+        outcomes = [Outcome(node.name, node.attempt, output={}, charges=[Charge(cost, "", 0, 0)])]
+    assert run.reserved == 0

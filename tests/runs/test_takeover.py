@@ -1,0 +1,83 @@
+"""A process that dies, or is taken for dead: another one goes on, and nothing is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from django.db.models import F
+
+from mashin_surfaces.models import Run, ServerProcess
+from mashin_surfaces.timers.moments import before
+from tests.runs import run_effects
+from tests.runs.conftest import Runs
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+STEPS = """\
+    ask first, from: "run.note"
+      name: "first"
+    ask {name}, from: "{effect}"
+      name: "{name}"
+    compute end
+      {{n: 1}}
+"""
+
+
+async def lose(run: Run) -> None:
+    """As if the process that works on it had died long ago, in the middle of it."""
+    old = ServerProcess(id="d" * 32, host="gone", pid=1)
+    old.started_at = old.beat_at = before(60.0)  # type: ignore[assignment]  # the database's time
+    await ServerProcess.objects.abulk_create([old], ignore_conflicts=True)
+    await Run.objects.filter(pk=run.pk).aupdate(
+        holder=old.id, fence=F("fence") + 1, version=F("version") + 1
+    )
+
+
+async def test_what_may_repeat_runs_again_and_what_has_ended_does_not(runs: Runs) -> None:
+    run = await runs.run(STEPS.format(name="wait", effect="run.wait"))
+    await runs.node(run, "wait", "running")
+    await lose(run)
+    await runs.until(run, lambda found: found.holder not in {"", "d" * 32})
+    run_effects.gate("wait").set()
+    ended = await runs.ended(run)
+    assert ended.outcome == "completed"
+    assert run_effects.done == {"first": 1, "wait": 2}
+    told = [e for e in await runs.log(run, "node_state") if e["node_id"] == "wait"]
+    assert [(e["status"], e.get("reason")) for e in told] == [
+        ("running", None), ("pending", "process_died"), ("running", None), ("completed", None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("decision", "times"), [("approve", 2), ("reject", 1)])
+async def test_what_must_not_repeat_asks_a_person(runs: Runs, decision: str, times: int) -> None:
+    run_effects.gate("send")
+    run = await runs.run(STEPS.format(name="send", effect="run.send"))
+    await runs.node(run, "send", "running")
+    await lose(run)
+    gate = await runs.gate(run, "send")
+    assert gate.kind == "crash"
+    assert run_effects.done["send"] == 1
+    run_effects.gate("send").set()
+    await runs.decide(run, "send", decision)
+    ended = await runs.ended(run)
+    assert ended.outcome == ("completed" if decision == "approve" else "failed")
+    assert run_effects.done["send"] == times
+
+
+async def test_who_was_taken_for_dead_writes_nothing_any_more(runs: Runs) -> None:
+    run = await runs.run(STEPS.format(name="wait", effect="run.wait"))
+    await runs.node(run, "wait", "running")
+    other = ServerProcess(id="e" * 32, host="other", pid=2)
+    other.started_at = other.beat_at = before(-60.0)  # type: ignore[assignment]  # as above
+    await ServerProcess.objects.abulk_create([other])
+    await Run.objects.filter(pk=run.pk).aupdate(
+        holder=other.pk, fence=F("fence") + 1, version=F("version") + 1
+    )
+    run_effects.gate("wait").set()
+    async with asyncio.timeout(10):
+        while runs.engine.working_on:  # noqa: ASYNC110  what is waited for is that it stops
+            await asyncio.sleep(0.01)
+    found = await Run.objects.aget(pk=run.pk)
+    assert (found.holder, found.status) == (other.pk, "running")
+    assert (await runs.node(run, "wait")).status == "running"
