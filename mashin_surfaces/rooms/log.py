@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
+from django.conf import settings as django_settings
 from django.db import IntegrityError, connections, router, transaction
-from django.db.models import F
+from django.db.models import DateTimeField, F, Func
 
 from ..commit import CommitFailed, Sink, writer
 from ..conf import settings
@@ -33,6 +35,9 @@ RETRY = 0.01
 
 _HEAD = RoomHead._fields
 _EVENT = ("offset", "type", "payload", "actor", "request_id", "created_at")
+_IN_UTC = Func(
+    "created_at", template="%(expressions)s AT TIME ZONE 'UTC'", output_field=DateTimeField()
+)
 
 
 # -- rooms ----------------------------------------------------------------------------------------
@@ -156,13 +161,16 @@ def put(item: Append) -> Appended:
 
 def read(room: int, after: int, limit: int = 500) -> list[Event]:
     """Up to ``limit`` events with offsets above ``after``, in order."""
-    rows = (
-        RoomEvent.objects.using(database())
-        .filter(room_id=room, offset__gt=after)
-        .order_by("offset")
-        .values_list(*_EVENT)[:limit]
-    )
-    return [Event(*row) for row in rows]
+    found = RoomEvent.objects.using(database()).filter(room_id=room, offset__gt=after)
+    found = found.order_by("offset")
+    if connections[database()].vendor != "postgresql" or not django_settings.USE_TZ:
+        return [Event(*row) for row in found.values_list(*_EVENT)[:limit]]
+    # A time with its zone is read by Django's own code: 10 µs each, five times all the rest of it.
+    rows = found.annotate(at=_IN_UTC).values_list(*_EVENT[:-1], "at")[:limit]
+    return [
+        Event(offset, type, payload, actor, request_id, at.replace(tzinfo=UTC))
+        for offset, type, payload, actor, request_id, at in rows
+    ]
 
 
 async def aread(room: int, after: int, limit: int = 500) -> list[Event]:

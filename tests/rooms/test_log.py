@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -124,7 +125,8 @@ def test_what_was_appended_is_read_as_it_was_given(room: RoomHead) -> None:
     assert first == Event(1, *given, first.at)
     assert second[:5] == (2, "result", "2", "", "")
     assert first.at == second.at
-    assert first.at.tzinfo is not None
+    assert first.at.utcoffset() == timedelta(0)
+    assert first.at == RoomEvent.objects.get(room=room.id, offset=1).created_at
     assert head(room) == room._replace(head=2)
 
 
