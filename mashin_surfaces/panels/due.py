@@ -6,14 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from cronsim import CronSim
 
+from ..exceptions import Code, Refusal
+from ..rooms.log import database
+from ..rooms.storable import has_nul
 from .definition import Cron, Interval, OnChange, OnEvent, PanelTool, Trigger
 from .models import Due
 
 #: A trigger that stands so many others behind the first one fires nothing any more.
 MOST_DEPTH = 16
+#: The kind of a row that somebody made, and nothing that happened on the panel.
+BY_HAND = "hand"
 #: Kinds of rows that stay, and say when a tool fires next.
 CLOCKS = ("interval", "cron")
 #: By how much a row may be later than its tool says, before it counts as another tool's: the clocks
@@ -104,3 +110,25 @@ def rows(room: int, depth: int, fires: Iterable[tuple[str, str, Any]], now: date
         Due(panel_id=room, kind=kind, tool=tool, payload=payload, depth=depth, due_at=now)
         for kind, tool, payload in fires
     ]
+
+
+def by_hand(room: int, tool: str, args: Any, principal: str) -> str:
+    """Have a tool run in the name of somebody who has no socket: by whatever server looks first.
+
+    Its result is remembered under the request id that comes back, as for any trigger. Raises
+    ``Refusal`` (invalid_input).
+    """
+    if has_nul(args):
+        raise Refusal(Code.INVALID_INPUT, "Text with NUL characters can't be kept.")
+    request_id = uuid4().hex
+    asked = {"args": args, "principal": principal, "requestId": request_id}
+    Due.objects.using(database()).create(
+        panel_id=room, kind=BY_HAND, tool=tool, payload=asked, due_at=datetime.now(UTC)
+    )
+    return request_id
+
+
+def is_queued(room: int, request_id: str) -> bool:
+    """Whether nobody has carried out yet what ``by_hand`` asked for."""
+    asked = Due.objects.using(database()).filter(panel=room, kind=BY_HAND)
+    return asked.filter(payload__requestId=request_id).exists()

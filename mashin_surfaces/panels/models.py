@@ -116,8 +116,9 @@ class Due(models.Model):
     """A run of a tool that nobody sends a frame for: due at a time, done once in the cluster.
 
     ``kind``: ``interval``, ``cron`` (the row stays, with its next time), ``event``, ``change``,
-    ``resume`` and ``deadline`` (``payload``: the suspension's id). It is taken away, or given its
-    next time, in the transaction that writes what it did.
+    ``hand`` (somebody asked, ``due.by_hand``), ``resume`` and ``deadline`` (``payload``: the
+    suspension's id). It is taken away, or given its next time, in the transaction that writes what
+    it did.
     """
 
     panel = models.ForeignKey(Panel, on_delete=models.CASCADE, related_name="due", db_index=False)

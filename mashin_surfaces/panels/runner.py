@@ -43,7 +43,7 @@ from ..timers.holding import Holding
 from .context import Context
 from .definition import PanelTool
 from .doors import Verb, panel_door
-from .due import MOST_DEPTH, fired, next_time, rows
+from .due import BY_HAND, MOST_DEPTH, fired, next_time, rows
 from .execution import Execution, execute, failed
 from .models import Due, PanelRequest, Suspension
 from .store import LoadedPanel, load, remembered_since, status_of
@@ -98,7 +98,7 @@ class Job:
     @property
     def is_fired(self) -> bool:
         """Whether nobody asked for it: the clock, an event or a change did."""
-        return self.due is not None and not self.suspension
+        return self.due is not None and not self.suspension and self.due_kind != BY_HAND
 
     def settle(self, outcome: Outcome) -> None:
         if not self.outcome.done():
@@ -140,9 +140,13 @@ class Runner:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def cancel(self, principal: str, request_id: str) -> bool:
-        """Cancel a job that waits or runs here; False when there is none."""
+        """Cancel a job that waits or runs here; False when there is none.
+
+        One with a row is not taken from the queue: the row would bring it back.
+        """
         for job in self._jobs:
-            if (job.caller.principal.name, job.request_id) == (principal, request_id):
+            asked_by = (job.caller.principal.name, job.request_id)
+            if job.due is None and asked_by == (principal, request_id):
                 self._jobs.remove(job)
                 refusal = Refusal(Code.EXECUTION_FAILED, "It was cancelled before it ran.")
                 job.settle(Outcome(result=_cancelled().as_result(), refusal=refusal))
@@ -256,7 +260,11 @@ class Runner:
             if job.request_id and suspension is None:
                 stored = await self._stored(panel, job)
                 if stored is not None:
-                    await self._tell_again(job, stored)
+                    if job.due is None:
+                        await self._tell_again(job, stored)
+                    else:  # nobody asks again: another process was quicker
+                        await room_threads.run(_drop_due, job.due)
+                        job.settle(Outcome(result=orjson.loads(stored)))
                     return
             if job.expect is not None and job.expect != panel.head:
                 raise Refusal(
@@ -584,10 +592,16 @@ def _load(room: int) -> tuple[LoadedPanel | None, list[Due]]:
 def _job_of(due: Due, key: str) -> Job:
     """Whose job it is once a suspension is known is the suspension's to say."""
     goes_on = due.kind in ("resume", "deadline")
+    args: Any = None if goes_on else due.payload
+    principal, request_id = Principal(f"panel:{key}"[:200], Credential("none"), EVERYTHING), ""
+    if due.kind == BY_HAND:
+        principal = Principal(args["principal"], Credential("session"), EVERYTHING)
+        args, request_id = args["args"], args["requestId"]
     return Job(
         tool=due.tool,
-        args=None if goes_on else due.payload,
-        caller=Caller(Principal(f"panel:{key}"[:200], Credential("none"), EVERYTHING)),
+        args=args,
+        caller=Caller(principal),
+        request_id=request_id,
         depth=due.depth,
         due=due.pk,
         due_kind=due.kind,
