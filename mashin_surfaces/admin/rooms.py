@@ -11,33 +11,24 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
-from django.utils import timezone
-from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..machines.models import Machine
 from ..rooms import log, presence
 from ..rooms.appending import RoomIsGone
 from ..rooms.models import Room
 from ..rooms.retention import trim
 from .access_filters import MachineFilter
 from .accesses import COMPACT, CappedPaginator
-from .markup import STYLESHEET, badge, json_block
+from .markup import STYLESHEET, badge, json_block, machine_link
+from .tables import events_of, members_of
 
 if TYPE_CHECKING:
     BaseAdmin = admin.ModelAdmin[Room]
 else:
     BaseAdmin = admin.ModelAdmin
 
-#: Events and members that the page of a room shows.
-MOST_EVENTS: Final = 50
-MOST_MEMBERS: Final = 100
-#: Characters of a payload that are shown.
-MOST_SHOWN: Final = 300
 #: Rooms that the page which asks once more names.
 MOST_NAMED: Final = 50
 
@@ -200,13 +191,7 @@ class RoomAdmin(BaseAdmin):
 
     @admin.display(description=gettext_lazy("machine"))
     def machine_link(self, room: Room) -> str:
-        pk = Machine.objects.filter(name=room.machine).values_list("pk", flat=True).first()
-        if pk is None:
-            return room.machine or "–"
-        url = reverse(
-            "admin:mashin_surfaces_machine_change", args=(pk,), current_app=self.admin_site.name
-        )
-        return format_html('<a href="{}">{}</a>', url, room.machine)
+        return machine_link(room.machine, self.admin_site.name)
 
     @admin.display(description=gettext_lazy("state"))
     def state_text(self, room: Room) -> SafeString:
@@ -214,56 +199,8 @@ class RoomAdmin(BaseAdmin):
 
     @admin.display(description=gettext_lazy("members"))
     def member_table(self, room: Room) -> SafeString:
-        """Who is there, the longest first."""
-        found = presence.members(room.pk, limit=MOST_MEMBERS)
-        if not found:
-            return SafeString(_("Nobody is there."))
-        rows = ((_moment(each.since), each.principal, each.connection) for each in found)
-        table = _table((_("Since"), _("Principal"), _("Connection")), rows)
-        if len(found) < MOST_MEMBERS:
-            return table
-        total = presence.count(room.pk)
-        note = _("The first %(shown)d of %(total)d.") % {"shown": len(found), "total": total}
-        return format_html("{}<p>{}</p>", table, note)
+        return members_of(room.pk)
 
     @admin.display(description=gettext_lazy("events"))
     def event_table(self, room: Room) -> SafeString:
-        """The newest first."""
-        events = log.read(room.pk, room.head - MOST_EVENTS, MOST_EVENTS)
-        if not events:
-            return SafeString(_("There are no events."))
-        rows = (
-            (
-                event.offset,
-                _moment(event.at),
-                event.type,
-                event.actor or "–",
-                format_html("<code>{}</code>", Truncator(event.payload).chars(MOST_SHOWN)),
-            )
-            for event in reversed(events)
-        )
-        heads = (_("Offset"), _("At"), _("Type"), _("Actor"), _("Payload"))
-        return _table(heads, rows)
-
-
-def _moment(at: Any) -> SafeString:
-    local = timezone.localtime(at)
-    return format_html(
-        '<time class="mashin-moment" datetime="{}">{}</time>',
-        local.isoformat(),
-        f"{local:%Y-%m-%d %H:%M:%S}",
-    )
-
-
-def _table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> SafeString:
-    """A table that scrolls when it is too wide or too long."""
-    head = format_html_join("", '<th scope="col">{}</th>', ((each,) for each in heads))
-    body = format_html_join(
-        "", "<tr>{}</tr>", ((format_html_join("", "<td>{}</td>", ((c,) for c in r)),) for r in rows)
-    )
-    return format_html(
-        '<div class="mashin-scroll" tabindex="0"><table class="mashin-table">'
-        "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
-        head,
-        body,
-    )
+        return events_of(room.pk, room.head)
