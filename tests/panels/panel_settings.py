@@ -1,8 +1,15 @@
-"""The reference project's settings, with tools that end sooner."""
+"""The reference project's settings, with tools that end sooner; a test may say more of panels."""
 
 from __future__ import annotations
+
+import json
+import os
 
 from project.settings import *  # noqa: F403  the project's settings are these settings
 from project.settings import MASHIN_SURFACES
 
-MASHIN_SURFACES = {**MASHIN_SURFACES, "MODULES": ["panel_tools"], "PANELS": {"TIMEOUT": 3.0}}
+MASHIN_SURFACES = {
+    **MASHIN_SURFACES,
+    "MODULES": ["panel_tools"],
+    "PANELS": {"TIMEOUT": 3.0, **json.loads(os.environ.get("PANELS", "{}"))},
+}
