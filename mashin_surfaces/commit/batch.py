@@ -19,10 +19,6 @@ from .work import Sink, Work
 
 logger = logging.getLogger(__name__)
 
-#: Pages of SQLite's log (16 MiB) before they are moved into the database's file: one that many
-#: transactions write again and again, as the end of a room's index, is moved once for all of them.
-WAL_PAGES = 4000
-
 Group = tuple[Sink[Any], list[Work]]
 
 
@@ -189,7 +185,6 @@ class Committer:
                 # What a statement of many rows needs to be undone alone goes, beyond 64 KiB, into
                 # a file that is made and deleted each time: half of what rows of 100 rooms cost.
                 cursor.execute("PRAGMA temp_store = MEMORY")
-                cursor.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         return connection
 
 
