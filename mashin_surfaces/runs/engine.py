@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from time import monotonic
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,7 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Q, QuerySet
 
-from ..commit import CommitFailed, writer
+from ..commit import CommitFailed, Sink, writer
 from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..ledger.access import Access
@@ -35,7 +36,7 @@ from .endings import give_up
 from .models import Run
 from .progress import Progress
 from .runners import ProcessRunner
-from .store import Creation, NewRun, creations, load, write_once
+from .store import BeingWritten, Creation, NewRun, creations, load, write_once
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,8 @@ class Engine:
         """Start a run; returns when it is committed, with the first steps it took.
 
         ``row``: makes the access row, which is committed with it.
-        Raises ``Refusal`` (conflict: another run has this idempotency key) and ``CommitFailed``.
+        Raises ``Refusal`` (conflict: another run has this idempotency key; busy: another process
+        is at it) and ``CommitFailed``.
         """
         creation = Creation(new)
         state, change = creation.state, creation.change
@@ -120,7 +122,7 @@ class Engine:
             await group.put_together(creations, creation, *rows)
             stored = run
         else:
-            stored = await group.run(partial(write_once, creation=creation), *rows)
+            stored = await _written_once(creation, *rows)
         if row is not None and not rows:
             record_soon(row(stored))
         if stored is not run:
@@ -253,6 +255,20 @@ def _look() -> Found:
     return Found(due, held, max(SOONEST, min(LOOK, wait)))
 
 
+async def _written_once(creation: Creation, *rows: tuple[Sink[Any], Any]) -> Run:
+    """The run that was asked for under a key: this one, or the one that is there."""
+    until = monotonic() + settings.LEDGER.WAIT
+    while True:
+        try:
+            unit = partial(write_once, creation=creation)
+            return await writer(database()).run(unit, *rows)
+        except BeingWritten:
+            if monotonic() > until:
+                message = "The same request is being carried out: try again."
+                raise Refusal(Code.BUSY, message, retry_after=1) from None
+            await asyncio.sleep(SOONEST)
+
+
 def living() -> QuerySet[ServerProcess, str]:
     """The processes that are believed to live."""
     rows = ServerProcess.objects.using(database()).filter(beat_at__gt=before(DEAD))
@@ -278,6 +294,11 @@ def hold(alias: str, id: str) -> bool:
 
 
 def _claim(connection: BaseDatabaseWrapper, id: str) -> bool:
+    """In the writer's transaction. Who has the run's row now is not waited for: two processes that
+    wait for each other's runs would hold up all else that they commit, until one is refused."""
+    row = Run.objects.using(connection.alias).filter(pk=id).select_for_update(skip_locked=True)
+    if not row.values_list("pk", flat=True):
+        return False
     process.ensure(connection)
     return hold(connection.alias, id)
 

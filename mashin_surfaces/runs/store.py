@@ -171,9 +171,25 @@ class CreationSink:
 creations = CreationSink()
 
 
+class BeingWritten(Exception):
+    """Another process writes a run with this request key just now."""
+
+
 def write_once(connection: BaseDatabaseWrapper, creation: Creation) -> Run:
-    """Write a run that has a request key, or find the run that the same request has started."""
+    """Write a run that has a request key, or find the run that the same request has started.
+
+    Raises ``BeingWritten`` where the database would wait for another's commit: two that wait for
+    each other's keys would hold up all else that they commit, until one is refused.
+    """
     alias, run = connection.alias, creation.state.run
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            key = f"{run.principal} {run.request_key}"
+            cursor.execute(
+                "SELECT pg_try_advisory_xact_lock(hashtext('mashin_runs'), hashtext(%s))", [key]
+            )
+            if not cursor.fetchone()[0]:
+                raise BeingWritten()
     same = Run.objects.using(alias).filter(principal=run.principal, request_key=run.request_key)
     creation.stored, before = None, same.first()
     if before is None:
