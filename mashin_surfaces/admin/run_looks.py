@@ -1,46 +1,13 @@
-"""How runs and nodes are shown: a colour, a sign and a word for each state; time and money."""
+"""Badges of runs and nodes: a colour, a sign and a word for each state (``runs/words.py``)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Final
-
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext as _
 
 from ..runs.models import Node, Run
+from ..runs.words import NODE_LOOKS, OUTCOME_LOOKS, RUN_LOOKS
 from .markup import badge
-
-#: Looks of badges: good, bad, warn, busy, quiet.
-RUN_LOOKS: Final[Mapping[str, str]] = {
-    Run.Status.RUNNING: "busy",
-    Run.Status.PAUSING: "warn",
-    Run.Status.PAUSED: "warn",
-    Run.Status.CANCELLING: "warn",
-    Run.Status.CANCELLED: "quiet",
-    Run.Status.COMPLETED: "good",
-    Run.Status.FAILED: "bad",
-}
-OUTCOME_LOOKS: Final[Mapping[str, str]] = {
-    Run.Outcome.COMPLETED: "good",
-    Run.Outcome.CANCELLED: "quiet",
-}
-#: A node's look, and the sign that says the same without a colour.
-NODE_LOOKS: Final[Mapping[str, tuple[str, str]]] = {
-    Node.Status.PENDING: ("quiet", "○"),
-    Node.Status.SCHEDULED: ("quiet", "◔"),
-    Node.Status.RUNNING: ("busy", "▶"),
-    Node.Status.COMPLETED: ("good", "✓"),
-    Node.Status.FAILED: ("bad", "✕"),
-    Node.Status.RETRYING: ("warn", "↻"),
-    Node.Status.PAUSED: ("warn", "‖"),
-    Node.Status.SKIPPED: ("quiet", "»"),
-    Node.Status.MUTATED: ("quiet", "–"),
-    Node.Status.CANCELLED: ("quiet", "⊘"),
-}
 
 
 def run_badge(run: Run) -> SafeString:
@@ -57,55 +24,3 @@ def outcome_badge(run: Run) -> SafeString:
 def node_badge(node: Node) -> SafeString:
     look, sign = NODE_LOOKS.get(node.status, ("quiet", "○"))
     return badge(look, format_html("{} {}", sign, node.get_status_display()))
-
-
-def node_words() -> dict[str, dict[str, str]]:
-    """What the graph says of a node, by its status on the wire."""
-    return {
-        status.value: {"look": NODE_LOOKS[status][0], "sign": NODE_LOOKS[status][1], "word": word}
-        for status, word in ((each, str(each.label)) for each in Node.Status)
-    }
-
-
-def dollars(amount: Decimal | float) -> str:
-    """To the cent, and further where that would say nothing."""
-    value = Decimal(str(amount))
-    text = f"{value:.6f}".rstrip("0")
-    whole, _point, rest = text.partition(".")
-    return f"{whole}.{rest:0<2}"
-
-
-def money(run: Run) -> str:
-    """What is spent, and of how much."""
-    if run.budget is None:
-        return _("$%s") % dollars(run.spent)
-    return _("$%(spent)s of $%(budget)s") % {
-        "spent": dollars(run.spent),
-        "budget": dollars(run.budget),
-    }
-
-
-def duration(length: timedelta | None) -> str:
-    """A length of time in its two largest units; a dash for none."""
-    if length is None:
-        return "–"
-    seconds = max(0.0, length.total_seconds())
-    if seconds < 0.001:
-        return _("< 1 ms")
-    if seconds < 1:
-        return _("%d ms") % (seconds * 1000)
-    if seconds < 60:
-        return _("%.1f s") % seconds
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return _("%(days)d d %(hours)d h") % {"days": days, "hours": hours}
-    if hours:
-        return _("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
-    return _("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": rest}
-
-
-def lasted(began: datetime | None, ended: datetime | None, now: datetime) -> timedelta | None:
-    """From the beginning to the end, or to now."""
-    return None if began is None else (ended or now) - began

@@ -21,31 +21,22 @@ from django.utils.translation import ngettext
 
 from ..conf import settings
 from ..rooms import log
+from ..runs.drawing import drawing
 from ..runs.models import CostEntry, Decision, Gate, Node, Run
 from ..runs.states import ENDED, OVER, RUN_STEPS, GateStatus, NodeStatus, RunStatus
+from ..runs.words import account, dollars, duration, lasted, money, said
 from .markup import badge, json_tree
-from .run_looks import (
-    dollars,
-    duration,
-    lasted,
-    money,
-    node_badge,
-    node_words,
-    outcome_badge,
-    run_badge,
-)
+from .run_looks import node_badge, outcome_badge, run_badge
 from .run_timeline import timeline_of
 from .tables import moment, table
 
 #: What the pages of runs look like, and what they do beyond HTML.
-RUN_STYLESHEET: Final = "mashin_surfaces/runs.css"
+RUN_STYLESHEETS: Final = ("mashin_surfaces/graph.css", "mashin_surfaces/runs.css")
 RUN_SCRIPT: Final = Script("mashin_surfaces/run.js", type="module")
 #: Entries of the log, children and nodes that a page shows.
 MOST_EVENTS: Final = 50
 MOST_CHILDREN: Final = 50
 MOST_NODES: Final = 500
-#: Nodes that are drawn: beyond, nobody reads a picture, and a browser takes seconds for it.
-MOST_DRAWN: Final = 300
 #: Characters of an output, or of a payload, that are shown at once, and when it is unfolded.
 PREVIEW: Final = 120
 MOST_SHOWN: Final = 16_384
@@ -117,7 +108,7 @@ def page_of(run: Run, rights: Rights, before: int | None, typed: Typed) -> dict[
     shown = nodes[:MOST_NODES]
     return {
         "facts": _facts(run, nodes, now),
-        "problem": _said(run.error),
+        "problem": said(run.error),
         "controls": _controls(run) if rights.control else (),
         "may_decide": rights.decide,
         "may_control": rights.control,
@@ -135,7 +126,7 @@ def page_of(run: Run, rights: Rights, before: int | None, typed: Typed) -> dict[
             {**entry, "amount": dollars(entry["amount"]), "model": entry["model"] or "–"}
             for entry in costs
         ],
-        "account": _account(run),
+        "account": account(run),
         "children": _children(run),
         "events": events,
         "older": _oldest(run, events),
@@ -199,16 +190,6 @@ def _children(run: Run) -> dict[str, Any]:
     }
 
 
-def _said(error: Any) -> str:
-    """The sentence of an error, with its code."""
-    if not error:
-        return ""
-    if not isinstance(error, dict):
-        return str(error)
-    code = error.get("code")
-    return f"{error.get('message', '')} ({code})" if code else str(error.get("message", ""))
-
-
 # -- its nodes ------------------------------------------------------------------------------------
 
 
@@ -226,7 +207,7 @@ def _node(node: Node, run: Run, spent: Mapping[str, Decimal], now: datetime) -> 
         attempt=str(node.attempt or "–"),
         duration=duration(length),
         cost=_("$%s") % dollars(spent[node.name]) if node.name in spent else "–",
-        error=_said(node.error),
+        error=said(node.error),
         reason=node.reason.replace("_", " "),
         preview=Truncator(output).chars(PREVIEW),
         output=Truncator(output).chars(MOST_SHOWN) if len(output) > PREVIEW else "",
@@ -236,31 +217,18 @@ def _node(node: Node, run: Run, spent: Mapping[str, Decimal], now: datetime) -> 
 
 
 def _drawing(run: Run, nodes: Sequence[Node], rights: Rights) -> dict[str, Any] | None:
-    """What ``graph.js`` and ``run.js`` are given; None when there is too much to draw."""
-    if len(nodes) > MOST_DRAWN:
-        return None
-    return {
-        "nodes": [
-            {
-                "id": node.name,
-                "title": node.title,
-                "kind": node.kind,
-                "needs": node.needs,
-                "status": node.status,
-            }
-            for node in nodes
-        ],
-        "stream": f"{settings.RUNS.PREFIX}/{run.pk}/stream" if rights.follow else None,
-        "offset": run.room.head,
-        "states": node_words(),
-        "words": {
-            "graph": _("The graph of the run"),
-            "needs": _("needs"),
-            "live": _("Live"),
-            "lost": _("The connection is lost; trying again"),
-            "gone": _("Not live: load the page anew to see what has happened"),
-        },
-    }
+    parts = [
+        {
+            "id": node.name,
+            "title": node.title,
+            "kind": node.kind,
+            "needs": node.needs,
+            "status": node.status,
+        }
+        for node in nodes
+    ]
+    stream = f"{settings.RUNS.PREFIX}/{run.pk}/stream" if rights.follow else None
+    return drawing(run, run.room.head, parts, stream)
 
 
 # -- its gates ------------------------------------------------------------------------------------
@@ -335,24 +303,6 @@ def _costs(run: Run) -> list[dict[str, Any]]:
         output_tokens=Sum("output_tokens"),
     )
     return [dict(row) for row in summed.order_by("-amount", "node")[:MOST_NODES]]
-
-
-def _account(run: Run) -> dict[str, Any]:
-    """The sum, and the bar of the budget in percent."""
-    found: dict[str, Any] = {"says": money(run)}
-    if run.budget:
-        spent = min(Decimal(100), run.spent / run.budget * 100)
-        reserved = min(100 - spent, run.reserved / run.budget * 100)
-        look = "bad" if spent >= 100 else "warn" if run.is_warned else "good"
-        found |= {
-            "share": _("%d %%") % spent,
-            "spent": f"{spent:.2f}",
-            "reserved": f"{reserved:.2f}",
-            "look": look,
-        }
-    if run.reserved:
-        found["reserve"] = _("$%s reserved for what runs") % dollars(run.reserved)
-    return found
 
 
 # -- its log --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Final
 from django.utils.translation import gettext as _
 
 from ..runs.models import Node, Run
-from .run_looks import NODE_LOOKS, duration
+from ..runs.words import NODE_LOOKS, duration
 
 #: Percent that a bar is wide at least, to be seen.
 NARROWEST: Final = 0.6

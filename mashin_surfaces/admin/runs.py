@@ -30,13 +30,14 @@ from ..machines.models import Machine
 from ..runs import commands
 from ..runs.models import Gate, Node, Run
 from ..runs.states import ENDED, NodeStatus
+from ..runs.words import duration, lasted, money
 from .access_filters import MachineFilter
 from .accesses import CappedPaginator
 from .gates import WaitingFilter, open_gates
 from .markup import STYLESHEET
 from .run_callers import CONTROL, VIEW, caller_of, may_decide, may_follow
-from .run_looks import duration, lasted, money, outcome_badge, run_badge
-from .run_page import RUN_SCRIPT, RUN_STYLESHEET, Rights, Typed, gates_waiting, page_of, progress
+from .run_looks import outcome_badge, run_badge
+from .run_page import RUN_SCRIPT, RUN_STYLESHEETS, Rights, Typed, gates_waiting, page_of, progress
 from .tables import moment
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class RunAdmin(BaseAdmin):
     fields = ("id",)
 
     class Media:
-        css = {"all": (STYLESHEET, RUN_STYLESHEET)}  # noqa: RUF012  Django reads it once
+        css = {"all": (STYLESHEET, *RUN_STYLESHEETS)}  # noqa: RUF012  Django reads it once
         js = (RUN_SCRIPT,)
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -17,13 +17,14 @@ from django.test import Client
 from django.utils import timezone
 
 from mashin_surfaces.admin import run_page
-from mashin_surfaces.admin.run_looks import dollars, duration
 from mashin_surfaces.admin.run_timeline import timeline_of
 from mashin_surfaces.governance.door import governed
 from mashin_surfaces.machines.registry import registry
 from mashin_surfaces.models import CostEntry, Decision, Gate, Node, Run, SurfaceAccess
+from mashin_surfaces.runs import drawing
 from mashin_surfaces.runs.engine import engine
 from mashin_surfaces.runs.store import NewRun
+from mashin_surfaces.runs.words import dollars, duration
 from mashin_surfaces.steps.effects import effect
 
 from .conftest import LogIn, load
@@ -279,7 +280,7 @@ def test_a_page_takes_as_many_queries_for_a_large_graph_as_for_a_small_one(
         for n in range(40)
     )
     assert queries() == 44
-    monkeypatch.setattr(run_page, "MOST_DRAWN", 10)
+    monkeypatch.setattr(drawing, "MOST_DRAWN", 10)
     monkeypatch.setattr(run_page, "MOST_NODES", 20)
     page = admin.get(page_of(run))
     assert page.context["drawing"] is None

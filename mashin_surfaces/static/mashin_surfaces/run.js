@@ -1,28 +1,38 @@
-// Follows a run on its page of the admin: the graph by the run's websocket, and what the server
-// rendered by asking for it anew. The page is whole without this: nodes stand in a table.
+// Follows a run on its page, in the admin or not: the graph by the run's websocket, and what the
+// server rendered by asking for it anew. Where the websocket can't be had, all of it is asked for
+// every few seconds. The page is whole without this: nodes stand in a table.
 
 import { Connection } from "./connection.js";
 import { Graph } from "./graph.js";
-import { renew } from "./values.js";
+import { localise, renew } from "./values.js";
 
 const PAUSE = 1000; // milliseconds from a change to the next look at the page, at least
+const SOON = 2000; // ... from one look to the next where nothing tells of changes,
+const LATE = 10000; // ... and when nothing has changed for some time
+const SLOWER = 1.25;
 const TOLD = [ // types of messages that change what the server rendered
   "node_state", "run_state", "cost_update", "budget_warning", "human_gate_waiting", "gate_decided",
   "dag_mutated", "execution_complete", "error",
 ];
 
 const byId = (id) => document.getElementById(id);
-const data = JSON.parse(byId("run-data")?.textContent ?? "null");
+const read = (page) => JSON.parse(page.getElementById("run-data")?.textContent ?? "null");
+const data = read(document);
 
 let graph, connection, offset, look;
+let wait = SOON;
+let isBlind = false; // no websocket tells of changes
+let isOver = false; // nothing changes any more by itself
 
 function show(state) {
   const place = byId("run-live");
   const word = { connected: "live", reconnecting: "lost", offline: "lost", gone: "gone" }[state];
   if (word === undefined) return;
-  place.hidden = false;
+  place.hidden = word === "gone" && isOver;
   place.dataset.state = word;
   if (place.textContent !== data.words[word]) place.textContent = data.words[word];
+  isBlind = word === "gone";
+  if (isBlind) lookSoon();
 }
 
 // -- what is told --------------------------------------------------------------------------------
@@ -59,6 +69,10 @@ function changed(at) {
   look ??= setTimeout(lookAgain, PAUSE);
 }
 
+function lookSoon() {
+  if (!isOver) look ??= setTimeout(lookAgain, wait);
+}
+
 async function lookAgain() {
   if (document.hidden) { // nobody looks: when somebody does
     document.addEventListener("visibilitychange", lookAgain, { once: true });
@@ -66,8 +80,27 @@ async function lookAgain() {
   }
   look = undefined;
   const answer = await fetch(location.href, { cache: "no-store", redirect: "error" }).catch(() => null);
-  if (!answer?.ok) return;
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = answer?.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (fresh) renewAll(fresh);
+  if (isBlind) see(fresh && read(fresh));
+}
+
+// What nobody told: the same page has it.
+function see(now) {
+  const isNew = now?.offset > offset;
+  wait = isNew ? SOON : Math.min(LATE, wait * SLOWER);
+  if (isNew) {
+    graph.draw(now.nodes);
+    offset = now.offset;
+    isOver = now.is_over;
+  }
+  byId("run-live").hidden = isOver;
+  lookSoon();
+}
+
+function renewAll(fresh) {
+  document.title = fresh.title;
+  if (data.is_local) localise(fresh);
   for (const part of document.querySelectorAll("[data-renewed]")) {
     const other = fresh.getElementById(part.id);
     if (!other || isTypedIn(part)) continue;
@@ -94,6 +127,8 @@ if (data) {
   graph = new Graph(byId("run-graph"), data.states, data.words);
   graph.draw(data.nodes);
   offset = data.offset;
+  isOver = data.is_over;
+  if (data.is_local) localise(document);
   if (data.stream) {
     const nothing = () => {};
     const events = {
