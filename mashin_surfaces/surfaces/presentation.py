@@ -51,6 +51,11 @@ def present(result: Mapping[str, Any], fields: Sequence[Field]) -> Shown:
     return _entries(result, fields)
 
 
+def present_value(value: Any) -> Shown:
+    """Any JSON value, of which no type is known."""
+    return _present(value, _UNKNOWN)
+
+
 def label_of(field: Field) -> str:
     """Its label, or its name as people write: ``metric_name`` → "Metric name"."""
     if field.label:
