@@ -49,6 +49,14 @@ MINIMUM: dict[str, tuple[float, bool]] = {
     "MAX_WAITING": (1, False),
     "SEND_TIMEOUT": (0, True),
     "WATCH_INTERVAL": (0, True),
+    "PANELS.TIMEOUT": (0, True),
+    "RUNS.MAX_PARALLEL": (1, False),
+    "RUNS.MAX_RUNS": (1, False),
+    "RUNS.NODE_TIMEOUT": (0, True),
+    "RUNS.GATE_TIMEOUT": (0, True),
+    "RUNS.WARN_AT": (0, True),
+    "INCUBATORS.METRICS_EVERY": (0, True),
+    "INCUBATORS.TIMEOUT": (0, True),
 }
 SAFE_DAPHNE = (4, 2, 2)
 #: redis-py gives a socket a read timeout of 5 seconds from this version on.
@@ -240,6 +248,32 @@ VALUES: dict[str, Callable[[Any], Iterator[CheckMessage]]] = {
 
 
 # -- the project around the app -------------------------------------------------------------------
+
+
+@register(TAG)
+def check_runner(app_configs: Apps, **_: Any) -> list[CheckMessage]:
+    """Celery executes nodes only where it is installed, and knows a broker."""
+    if conf.settings.RUNS.RUNNER != "celery":
+        return []
+    try:
+        version("celery")
+    except PackageNotFoundError:
+        return [
+            Error(
+                'MASHIN_SURFACES: "RUNS.RUNNER" is "celery", and Celery is not installed.',
+                hint='Install it with: pip install "mashin-surfaces[celery]"',
+                id="mashin_surfaces.E006",
+            )
+        ]
+    if getattr(settings, "CELERY_BROKER_URL", ""):
+        return []
+    return [
+        Warning(
+            'MASHIN_SURFACES: "RUNS.RUNNER" is "celery", and CELERY_BROKER_URL is not set.',
+            hint='Set it, like "redis://127.0.0.1:6379", if your Celery app reads it from there.',
+            id="mashin_surfaces.W007",
+        )
+    ]
 
 
 @register(TAG)

@@ -1,4 +1,4 @@
-"""The effects of the demo machines: real numbers of the computer and the project that serve them."""
+"""The effects of the demo machines: real numbers of the computer and the project behind them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-
 from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor

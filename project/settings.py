@@ -168,4 +168,5 @@ LOGGING = {
 MASHIN_SURFACES: dict[str, Any] = {
     "ASK": env("MASHIN_ASK", default="model"),
     "MODULES": env.list("MASHIN_MODULES", default=[]),
+    "RUNS": {"RUNNER": "celery" if CELERY_BROKER_URL else "process"},
 }

@@ -26,7 +26,7 @@ PARTS = {
 }
 #: What talks to the database is played once more against a real PostgreSQL.
 ON_POSTGRES = [
-    "admin", "commit", "identity", "ledger", "rooms", "surfaces", "timers",
+    "admin", "commit", "identity", "ledger", "rooms", "runs", "surfaces", "timers",
     "machines/test_store.py",
 ]  # fmt: skip
 #: pytest's exit code when there was nothing to run.

@@ -290,6 +290,34 @@ def test_the_urls_must_be_included_at_the_root(
     assert [message.id for message in checks.check_urls(None)] == wanted
 
 
+@pytest.mark.parametrize(
+    ("is_installed", "broker", "wanted"),
+    [
+        (False, "redis://broker", ["mashin_surfaces.E006"]),
+        (True, "", ["mashin_surfaces.W007"]),
+        (True, "redis://broker", []),
+    ],
+)
+def test_celery_must_be_there_with_a_broker(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    is_installed: bool,
+    broker: str,
+    wanted: list[str],
+) -> None:
+    def version(name: str) -> str:
+        if not is_installed:
+            raise PackageNotFoundError(name)
+        return "5.7"
+
+    monkeypatch.setattr(checks, "version", version)
+    settings.MASHIN_SURFACES = {"RUNS": {"RUNNER": "celery"}}
+    settings.CELERY_BROKER_URL = broker
+    assert [message.id for message in checks.check_runner(None)] == wanted
+    settings.MASHIN_SURFACES = {}
+    assert checks.check_runner(None) == []
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_there_must_be_something_to_serve(settings: Settings, value: str | None) -> None:
     settings.ASGI_APPLICATION = value

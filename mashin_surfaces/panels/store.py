@@ -19,10 +19,10 @@ from ..rooms import doorbell, presence
 from ..rooms.events import Bell
 from ..rooms.log import database
 from ..rooms.models import Room, RoomEvent
+from ..rooms.storable import has_nul
 from .definition import PanelTool, ToolDefinition, judged, of_machine
 from .due import CLOCKS, clockwork
 from .models import Due, Panel, PanelRequest, Suspension
-from ..rooms.storable import has_nul
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 #: Seconds during which a ``requestId`` is not carried out twice.

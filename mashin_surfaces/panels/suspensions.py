@@ -9,8 +9,8 @@ from django.db import transaction
 
 from ..exceptions import Code, Refusal
 from ..rooms.log import database
-from .models import Due, Suspension
 from ..rooms.storable import has_nul
+from .models import Due, Suspension
 
 
 def answer(room: int, id: str, by: str, value: Any = None, error: str | None = None) -> None:

@@ -35,6 +35,7 @@ from . import engine as engines
 from . import mutations
 from .change import Change
 from .doors import Verb, run_door
+from .holders import NEWS, hold
 from .models import Decision, Gate, Run
 from .progress import reset
 from .state import DEPENDENCY_FAILED
@@ -93,7 +94,7 @@ class _Command:
         rows.update(version=F("version") + 1, due_at=self.now, **values)
         if engines.is_working():
             process.ensure(connections[alias])
-            self.is_held = engines.hold(alias, self.run.pk)
+            self.is_held = hold(alias, self.run.pk)
 
 
 async def _carry_out(
@@ -144,7 +145,7 @@ async def _carry_out(
         engines.adopt(run.pk)
     else:
         engines.wake()
-        doorbell.tell(engines.NEWS)
+        doorbell.tell(NEWS)
     return id
 
 

@@ -59,6 +59,9 @@ class Runner(Protocol):
     def forget(self, run: str) -> None:
         """Nobody waits for the executions of a run any more."""
 
+    def news(self) -> None:
+        """Another process told something: an execution may have ended there."""
+
 
 class Driver:
     """One run in this process, as long as there is something to do for it here."""

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q
 
 from ..commit import CommitFailed, Sink, writer
 from ..conf import settings
@@ -28,11 +28,10 @@ from ..ledger.record import companions, record_soon
 from ..rooms import doorbell
 from ..rooms.log import database, room_threads
 from ..timers import process
-from ..timers.models import ServerProcess
-from ..timers.moments import before
 from .announcements import announce
 from .driver import Driver, Runner
 from .endings import give_up
+from .holders import NEWS, hold, living
 from .models import Run
 from .progress import Progress
 from .runners import ProcessRunner
@@ -40,13 +39,9 @@ from .store import BeingWritten, Creation, NewRun, creations, load, write_once
 
 logger = logging.getLogger(__name__)
 
-#: What is told to other processes when a run has something to do.
-NEWS = "runs"
 #: Seconds between two looks for what is due, at most and at least.
 LOOK = 0.5
 SOONEST = 0.01
-#: Seconds after its last beat from which on a holder counts as dead.
-DEAD = 6.0
 #: Runs that are taken up by one look.
 MOST_TAKEN = 100
 
@@ -156,6 +151,7 @@ class Engine:
     def news(self) -> None:
         """Somebody told that a run has something to do."""
         self._news.set()
+        self.runner.news()
 
     async def _take(self, id: str, *, is_held: bool) -> None:
         try:
@@ -267,30 +263,6 @@ async def _written_once(creation: Creation, *rows: tuple[Sink[Any], Any]) -> Run
                 message = "The same request is being carried out: try again."
                 raise Refusal(Code.BUSY, message, retry_after=1) from None
             await asyncio.sleep(SOONEST)
-
-
-def living() -> QuerySet[ServerProcess, str]:
-    """The processes that are believed to live."""
-    rows = ServerProcess.objects.using(database()).filter(beat_at__gt=before(DEAD))
-    return rows.values_list("pk", flat=True)
-
-
-def is_free() -> Q:
-    """Whether nobody who lives works on a run."""
-    return Q(holder="") | ~Q(holder__in=living())
-
-
-def hold(alias: str, id: str) -> bool:
-    """Inside a transaction: this process works on the run from now on, if nobody else does."""
-    free = Run.objects.using(alias).filter(is_free(), pk=id, ended_at=None)
-    return bool(
-        free.update(
-            holder=process.process_id(),
-            fence=F("fence") + 1,
-            version=F("version") + 1,
-            due_at=None,
-        )
-    )
 
 
 def _claim(connection: BaseDatabaseWrapper, id: str) -> bool:

@@ -43,6 +43,8 @@ class Outcome:
     charges: Sequence[Charge] = ()
     seconds: float = 0.0
     is_cancelled: bool = False
+    #: Whether the process that made it died with it: nobody knows what it came to.
+    is_lost: bool = False
     #: Whether it is to be taken off the executions that other processes were asked to make.
     is_remote: bool = False
 

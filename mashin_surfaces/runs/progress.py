@@ -98,6 +98,9 @@ class Progress:
         settle(self.state, self.change, outcome, node if is_awaited else None)
         if node is None or not is_awaited:
             return
+        if outcome.is_lost:
+            self.lose(node)
+            return
         ended: dict[str, Any] = {"ended_at": self.change.now, "metrics": outcome.metrics(node)}
         if outcome.error is None:
             self.change.set_node(

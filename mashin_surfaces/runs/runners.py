@@ -29,6 +29,9 @@ class ProcessRunner:
         for task in tuple(self._tasks.get(run, ())):
             task.cancel()
 
+    def news(self) -> None:
+        """What runs here tells by itself when it has ended."""
+
     def forget(self, run: str) -> None:
         tasks = self._tasks.pop(run, None)
         for task in tuple(tasks or ()):

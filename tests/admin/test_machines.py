@@ -273,7 +273,6 @@ def test_overrides_are_kept_and_move_the_epoch(admin: Client, echo: Machine) -> 
         ("scopes_override", "run it", '"run it" is no scope'),
         ("rate_override", "often", "is no rate"),
         ("idle_timeout_override", "-1", "more than 0"),
-        ("dialect_override", "incubator", "not supported yet"),
         ("dialect_override", "klingon", '"klingon"'),
     ],
 )

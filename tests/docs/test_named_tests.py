@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: The folder of the tests that a page names without one.
-HOMES = {"rooms.md": "tests/rooms", "panels.md": "tests/panels"}
+HOMES = {"rooms.md": "tests/rooms", "panels.md": "tests/panels", "runs.md": "tests/runs"}
 
 
 def named() -> list[tuple[str, str, str]]:

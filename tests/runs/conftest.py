@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connections
 
 from mashin_surfaces.exceptions import Refusal
 from mashin_surfaces.governance.door import governed
@@ -127,6 +128,12 @@ class Runs:
         choice = commands.Choice(decision, node_id=node, **more)
         await commands.adecide(run, choice, self.ada)
 
+    async def error_of(self, run: Run, node: str) -> Entry:
+        """Why a node failed."""
+        error: Entry | None = (await self.node(run, node, "failed")).error
+        assert error is not None
+        return error
+
     async def statuses(self, run: Run) -> dict[str, str]:
         rows = Node.objects.filter(run=run).order_by("position")
         return {name: status async for name, status in rows.values_list("name", "status")}
@@ -173,6 +180,8 @@ async def runs(transactional_db: None) -> AsyncIterator[Runs]:
     yield Runs(own)
     await own.close()
     clock.stop()
+    # The loop's own queries were made by a thread that would keep the database open.
+    await sync_to_async(connections.close_all)()
 
 
 async def refusal(awaitable: Any) -> Refusal:

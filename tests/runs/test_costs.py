@@ -40,7 +40,7 @@ def spending(*nodes: tuple[str, float, float]) -> str:
 async def test_what_a_node_costs_is_booked_and_told(runs: Runs) -> None:
     run = await runs.run(spending(("a", 0.5, 0.25), ("b", 0.5, 0.1)), budget=Decimal(2))
     ended = await runs.ended(run)
-    assert (ended.spent, ended.reserved) == (Decimal("0.35"), 0)
+    assert (ended.spent, ended.reserved) == (Decimal("0.35"), Decimal(0))
     entries = {entry.node: entry async for entry in CostEntry.objects.filter(run=run)}
     assert (entries["a"].amount, entries["a"].model) == (Decimal("0.25"), "test")
     updates = await runs.log(run, "cost_update")

@@ -85,6 +85,7 @@ async def test_a_failure_skips_what_needs_it_and_nothing_else(runs: Runs) -> Non
     )
     ended = await runs.ended(run)
     assert ended.outcome == "failed"
+    assert ended.error is not None
     assert ended.error["node_id"] == "broken"
     assert await runs.statuses(run) == {
         "broken": "failed", "behind": "skipped", "further": "skipped", "beside": "completed",
@@ -117,13 +118,13 @@ async def test_what_takes_too_long_is_ended(runs: Runs, settings: object) -> Non
     settings.MASHIN_SURFACES = {"RUNS": {"NODE_TIMEOUT": 0.05}}  # type: ignore[attr-defined]
     run = await runs.run('    ask slow, from: "run.wait"\n      name: "slow"\n')
     await runs.ended(run)
-    assert (await runs.node(run, "slow")).error["code"] == "timeout"
+    assert (await runs.error_of(run, "slow"))["code"] == "timeout"
 
 
 async def test_what_no_database_keeps_fails_its_node(runs: Runs) -> None:
     run = await runs.run('    ask odd, from: "run.odd"\n')
     assert (await runs.ended(run)).outcome == "failed"
-    assert "can't be kept" in (await runs.node(run, "odd")).error["message"]
+    assert "can't be kept" in (await runs.error_of(run, "odd"))["message"]
 
 
 async def test_a_run_ends_at_its_deadline(runs: Runs) -> None:
@@ -233,6 +234,7 @@ async def test_many_are_launched_so_many_at_once_and_waited_for(runs: Runs) -> N
     for name in ("w1", "w2", "w3"):
         run_effects.gate(name).set()
     ended = await runs.ended(run)
+    assert ended.output is not None
     results = ended.output["results"]
     assert [each["output"] for each in results] == [{"name": f"w{n}"} for n in (1, 2, 3)]
     assert run_effects.most_at_once <= 2
@@ -290,4 +292,5 @@ async def test_a_run_whose_machine_is_gone_ends_and_says_so(runs: Runs) -> None:
     await runs.decide(run, "review")
     ended = await runs.ended(run)
     assert ended.outcome == "failed"
+    assert ended.error is not None
     assert "is gone" in ended.error["message"]

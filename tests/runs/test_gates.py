@@ -66,6 +66,7 @@ async def test_of_a_hundred_who_decide_at_once_one_has_decided(runs: Runs) -> No
     said = await asyncio.gather(*(decide(number) for number in range(100)))
     (winner,) = [each for each in said if each != "gate_closed"]
     ended = await runs.ended(run)
+    assert ended.output is not None
     assert ended.output["by"] == winner
     assert [each.by async for each in Decision.objects.all()] == [winner]
     assert len(await runs.log(run, "gate_decided")) == 1
@@ -189,7 +190,7 @@ async def test_what_is_not_approved_is_not_done(runs: Runs) -> None:
     await runs.gate(run, "send")
     await runs.decide(run, "send", "reject")
     assert (await runs.ended(run)).outcome == "failed"
-    assert (await runs.node(run, "send")).error["code"] == "approval_denied"
+    assert (await runs.error_of(run, "send"))["code"] == "approval_denied"
     assert not run_effects.done
 
 
@@ -204,7 +205,7 @@ async def test_an_irreversible_gate_fails_when_nobody_decides(runs: Runs) -> Non
     run = await runs.run(gated("irreversible"))
     await expire(await runs.gate(run, "review"))
     assert (await runs.ended(run)).outcome == "failed"
-    assert (await runs.node(run, "review")).error["code"] == "timeout"
+    assert (await runs.error_of(run, "review"))["code"] == "timeout"
 
 
 async def test_a_calibration_goes_on_with_the_recommendation(runs: Runs) -> None:

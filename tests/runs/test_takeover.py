@@ -27,7 +27,7 @@ STEPS = """\
 async def lose(run: Run) -> None:
     """As if the process that works on it had died long ago, in the middle of it."""
     old = ServerProcess(id="d" * 32, host="gone", pid=1)
-    old.started_at = old.beat_at = before(60.0)  # type: ignore[assignment]  # the database's time
+    old.started_at = old.beat_at = before(60.0)
     await ServerProcess.objects.abulk_create([old], ignore_conflicts=True)
     await Run.objects.filter(pk=run.pk).aupdate(
         holder=old.id, fence=F("fence") + 1, version=F("version") + 1
@@ -69,7 +69,7 @@ async def test_who_was_taken_for_dead_writes_nothing_any_more(runs: Runs) -> Non
     run = await runs.run(STEPS.format(name="wait", effect="run.wait"))
     await runs.node(run, "wait", "running")
     other = ServerProcess(id="e" * 32, host="other", pid=2)
-    other.started_at = other.beat_at = before(-60.0)  # type: ignore[assignment]  # as above
+    other.started_at = other.beat_at = before(-60.0)
     await ServerProcess.objects.abulk_create([other])
     await Run.objects.filter(pk=run.pk).aupdate(
         holder=other.pk, fence=F("fence") + 1, version=F("version") + 1
