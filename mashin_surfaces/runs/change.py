@@ -162,7 +162,7 @@ class Change:
 
 _RUN_COLUMNS = (
     "status", "outcome", "output", "error", "topology_version", "budget", "spent", "reserved",
-    "is_warned", "holder", "due_at", "ended_at",
+    "is_warned", "holder", "due_at", "deadline_at", "ended_at",
 )  # fmt: skip
 _NODE_COLUMNS = (
     "needs", "step", "title", "kind", "status", "attempt", "attempts", "output", "inner", "error",

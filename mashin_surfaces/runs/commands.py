@@ -37,7 +37,7 @@ from .change import Change
 from .doors import Verb, run_door
 from .holders import NEWS, hold
 from .models import Decision, Gate, Run
-from .progress import reset
+from .progress import call_back, reset
 from .state import DEPENDENCY_FAILED
 from .states import GATE_STEPS, OVER, RUN_STEPS, GateStatus, NodeStatus, RunStatus, move
 from .store import find, load
@@ -314,7 +314,7 @@ async def acontrol(run: Run, to: Literal["pause", "resume", "cancel"], caller: C
         if before is after or (to, before) in _ALREADY:
             command.is_idle = True
             return
-        if after not in RUN_STEPS[before]:
+        if before in OVER or after not in RUN_STEPS[before]:
             raise _conflict("run_state", f"The run is {found.status}: it can't {to} now.")
         command.tell("run_state", status=after.value, by=command.by)
         outcome = {"outcome": Run.Outcome.CANCELLED} if to == "cancel" else {}
@@ -332,7 +332,7 @@ _ALREADY = {("pause", RunStatus.PAUSED), ("cancel", RunStatus.CANCELLED)}
 
 
 async def aretry(run: Run, node_id: str, caller: Caller) -> str:
-    """Run a failed node again, and what was skipped because of it.
+    """Run a failed node again, and what was skipped because of it or cancelled with the run.
 
     Raises ``Refusal``: not_found, conflict (it has not failed).
     """
@@ -354,7 +354,11 @@ async def aretry(run: Run, node_id: str, caller: Caller) -> str:
             if state.run.deadline_at is not None and state.run.deadline_at < command.now:
                 state.run.deadline_at = None
             change.set_run(RunStatus.RUNNING, by=command.by)
+            for other in state.nodes.values():
+                if other.status == NodeStatus.CANCELLED:
+                    reset(change, other)
         reset(change, node)
+        call_back(change, node)
         waiting = [node_id]
         while waiting:
             for name in state.dependents[waiting.pop()]:

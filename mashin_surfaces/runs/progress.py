@@ -9,7 +9,7 @@ run elsewhere comes back. ``driver.py`` commits the change before anything of it
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
 from time import monotonic
@@ -154,7 +154,6 @@ class Progress:
             self.change.set_node(node, NodeStatus.CANCELLED, ended_at=self.change.now)
         elif self.state.steps[node.name].may_repeat():
             self.change.set_node(node, NodeStatus.PENDING, reason="process_died")
-            self.state.ready.append(node.name)
         else:
             gates.open_crash_gate(self.state, self.change, node)
 
@@ -225,15 +224,15 @@ class Progress:
             self.change.touch_run()
             self.change.tell_cost()
         self.change.set_node(node, NodeStatus.PENDING, reason="")
-        self.state.ready.append(node.name)
 
     def _again(self, names: Sequence[str], gate: Node, feedback: str) -> None:
         """Have nodes run again, and the gate behind them opened anew."""
+        self.change.set_node(gate, NodeStatus.PENDING, reason="")
         for name in names:
             node = self.state.nodes[name]
             if NodeStatus(node.status) in ENDED and self.state.steps[name].may_repeat():
                 reset(self.change, node, feedback)
-        self.change.set_node(gate, NodeStatus.PENDING, reason="")
+                call_back(self.change, node)
         self.state.rebuild()
 
     # -- time -----------------------------------------------------------------------------------
@@ -361,12 +360,17 @@ class Progress:
     def _needs_approval(self, node: Node, step: NodeStep) -> bool:
         if not self.state.machine.permissions.wants_approval(step.effect):
             return False
-        execution = self.state.execution(node)
-        inputs = {name: value(execution) for name, value in step.expressions.items()}
-        if node.approved == gates.digest(inputs):
+        if node.approved and node.approved == gates.digest(self._inputs(node, step)):
             return False
+        inputs = self._inputs(node, step, self.change.now)
         gates.open_approval(self.state, self.change, node, step.effect, inputs)
         return True
+
+    def _inputs(
+        self, node: Node, step: NodeStep, shown_at: datetime | None = None
+    ) -> dict[str, Any]:
+        execution = self.state.execution(node, shown_at)
+        return {name: value(execution) for name, value in step.expressions.items()}
 
     def _start(self, node: Node, step: NodeStep) -> bool:
         state, change = self.state, self.change
@@ -465,3 +469,19 @@ def reset(change: Change, node: Node, feedback: str = "") -> None:
         retry_at=None,
         ended_at=None,
     )
+
+
+def call_back(change: Change, node: Node) -> None:
+    """What is about to go on with what the node gave before waits for it anew."""
+    state = change.state
+    for name in state.dependents[node.name]:
+        other, gate = state.nodes[name], state.gates.get(name)
+        if other.status == NodeStatus.PAUSED:
+            if gate is None or gate.kind not in {Gate.Kind.STEP, Gate.Kind.APPROVAL}:
+                continue
+            if gate.status == GateStatus.OPEN:
+                change.close_gate(gate, GateStatus.CLOSED)
+                change.take_gate(gate)
+        elif other.status not in {NodeStatus.SCHEDULED, NodeStatus.RETRYING}:
+            continue
+        change.set_node(other, NodeStatus.PENDING, reason="", retry_at=None)

@@ -102,6 +102,8 @@ class RunState:
             self.retrying.add(name)
         elif after is NodeStatus.SCHEDULED:
             self.scheduled.append(name)
+        elif after is NodeStatus.PENDING and not self.missing[name]:
+            self.ready.append(name)
         elif after in ENDED and before not in ENDED:
             self.ended(node)
 
@@ -129,17 +131,23 @@ class RunState:
         nodes = [self.nodes[name] for name in self.busy]
         return [node for node in nodes if isinstance(self.steps[node.name].inner, LaunchMany)]
 
-    def execution(self, node: Node) -> StepRun:
-        """What the node's step sees: the same for the same attempt, whenever it is made."""
-        step = self.steps[node.name]
+    def execution(self, node: Node, shown_at: datetime | None = None) -> StepRun:
+        """What the node's step sees: the same for the same attempt, whenever it is made.
+
+        ``shown_at``: when what it does is shown to somebody; once that is approved, it is done so.
+        """
+        step, gate = self.steps[node.name], self.gates.get(node.name)
+        if shown_at is None and gate is not None and gate.kind == Gate.Kind.APPROVAL:
+            shown_at = gate.opened_at
+        chance = node.attempt if shown_at is None else shown_at.timestamp()
         outputs = dict(self.outputs) if step.has_inner_outputs else self.outputs
         execution = StepRun(self.run.input, self.machine.permissions.allows)
         execution.scope = Scope(
             self.run.input,
             steps=outputs,
             state={"feedback": node.feedback},
-            now=node.started_at or self.run.started_at,
-            random=Random(f"{self.run.seed}:{node.name}:{node.attempt}"),  # noqa: S311
+            now=shown_at or node.started_at or self.run.started_at,
+            random=Random(f"{self.run.seed}:{node.name}:{chance}"),  # noqa: S311
         )
         return execution
 

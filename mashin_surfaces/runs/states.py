@@ -54,7 +54,9 @@ NODE_STEPS: Final[Mapping[NodeStatus, frozenset[NodeStatus]]] = {
             NodeStatus.RUNNING,
             NodeStatus.SCHEDULED,
             NodeStatus.PAUSED,
+            NodeStatus.PENDING,  # what it needs runs again
             NodeStatus.FAILED,
+            NodeStatus.MUTATED,
             NodeStatus.CANCELLED,
         }
     ),

@@ -36,7 +36,7 @@ ALLOWED = {
     "pending": "scheduled running paused skipped mutated cancelled failed",
     "scheduled": "running paused pending mutated cancelled failed",
     "running": "completed failed retrying pending paused cancelled",
-    "retrying": "running scheduled paused failed cancelled",
+    "retrying": "running scheduled paused pending failed mutated cancelled",
     "paused": "completed failed pending mutated cancelled",
     "completed": "pending",
     "failed": "pending",
