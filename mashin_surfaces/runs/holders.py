@@ -13,7 +13,7 @@ from .models import Run
 #: What is told to other processes when a run has something to do.
 NEWS = "runs"
 #: Seconds after its last beat from which on a process counts as dead.
-DEAD = 6.0
+DEAD = 8.0
 
 
 def living() -> QuerySet[ServerProcess, str]:

@@ -80,7 +80,12 @@ def test_without_redis_the_channel_layer_is_in_memory() -> None:
 
 def test_the_app_is_told_of_modules_and_of_assuming() -> None:
     made = value("s.MASHIN_SURFACES", SECRET_KEY=KEY, MASHIN_MODULES="a.b,c", MASHIN_ASK="assume")
-    assert made == {"ASK": "assume", "MODULES": ["a.b", "c"]}
+    assert made == {"ASK": "assume", "MODULES": ["a.b", "c"], "RUNS": {"RUNNER": "process"}}
+
+
+def test_nodes_are_executed_by_workers_where_there_is_a_broker() -> None:
+    made = value("s.MASHIN_SURFACES['RUNS']", SECRET_KEY=KEY, CELERY_BROKER_URL="redis://127.0.0.1")
+    assert made == {"RUNNER": "celery"}
 
 
 COOKIES = "[s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SECURE_SSL_REDIRECT]"
