@@ -133,6 +133,7 @@ async def _with_form(visit: Visit, form: Form) -> HttpResponseBase:
         "streams": machine.program.is_stream,
         "responds": json.dumps(outline(responds), ensure_ascii=False),
         "words": json.dumps(script_words(), ensure_ascii=False),
+        "is_run": machine.program.is_run,
         "runs": await run_page.recent(visit) if machine.program.is_run else (),
     }
     own = f"mashin_surfaces/pages/{machine.compiled.name}.html"

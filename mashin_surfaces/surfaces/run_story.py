@@ -18,6 +18,8 @@ from ..runs.words import dollars, said
 
 #: Sentences that a page has at most.
 MOST_TOLD: Final = 12
+#: What a sentence may end with.
+_ENDS: Final = ".!?…)"
 
 #: The titles of nodes, by their ids.
 Titles = Mapping[str, str]
@@ -49,36 +51,36 @@ def _node_state(entry: Entry, titles: Titles) -> str:
     node = _title(entry, titles)
     match entry["status"]:
         case NodeStatus.COMPLETED:
-            return _("%s is done.") % node
+            return _("%s: done.") % node
         case NodeStatus.FAILED:
-            return _with(_("%s has failed") % node, said(entry.get("error")))
+            return _with(_("%s: failed") % node, said(entry.get("error")))
         case NodeStatus.RETRYING:
-            return _with(_("%s is tried again") % node, said(entry.get("error")))
+            return _with(_("%s: tried again") % node, said(entry.get("error")))
         case NodeStatus.SKIPPED:
-            return _with(_("%s is skipped") % node, _reason(entry))
+            return _with(_("%s: skipped") % node, _reason(entry))
         case NodeStatus.CANCELLED:
-            return _("%s is cancelled.") % node
+            return _("%s: cancelled.") % node
         case NodeStatus.PAUSED if entry.get("reason"):  # else its gate is told
-            return f"{node} {_reason(entry)}."
+            return f"{node}: {_reason(entry)}."
     return ""
 
 
 def _gate_waiting(entry: Entry, titles: Titles) -> str:
     node = _title(entry, titles)
     if entry["presentation"].get("escalated"):
-        return _("%s still waits for a decision.") % node
-    return _("%s waits for a decision.") % node
+        return _("%s: still waits for a decision.") % node
+    return _("%s: waits for a decision.") % node
 
 
 def _gate_decided(entry: Entry, titles: Titles) -> str:
     node = _title(entry, titles)
-    decisions = {"approve": _("approved"), "reject": _("rejected"), "modify": _("to be changed")}
+    decisions = {"approve": _("approved"), "reject": _("rejected"), "modify": _("sent back")}
     decision = decisions.get(entry["decision"], entry["decision"])
     if not entry.get("by"):
-        return _("Nobody decided in time: %(node)s is %(decision)s.") % {
+        return _("%(node)s: %(decision)s, since nobody decided in time.") % {
             "node": node, "decision": decision,
         }  # fmt: skip
-    text = _("%(by)s decided: %(node)s is %(decision)s") % {
+    text = _("%(node)s: %(decision)s by %(by)s") % {
         "by": entry["by"], "node": node, "decision": decision,
     }  # fmt: skip
     return _with(text, entry.get("feedback", ""))
@@ -105,10 +107,8 @@ def _run_state(entry: Entry, titles: Titles) -> str:
     if entry["status"] == RunStatus.RUNNING:
         return _("%s had the run go on.") % entry["by"] if "by" in entry else _("The run began.")
     status = str(Run.Status(entry["status"]).label)
-    if entry.get("by"):
-        return _("The run is %(status)s: %(by)s wanted it so.") % {
-            "status": status, "by": entry["by"],
-        }  # fmt: skip
+    if "by" in entry:
+        return _("%(by)s had the run stop: %(status)s.") % {"by": entry["by"], "status": status}
     return _("The run is %s.") % status
 
 
@@ -143,4 +143,6 @@ def _reason(entry: Entry) -> str:
 
 def _with(text: str, more: str) -> str:
     """A sentence, with what somebody else said behind a colon."""
-    return f"{text}: {more}" if more else f"{text}."
+    if not more:
+        return f"{text}."
+    return f"{text}: {more}" if more[-1] in _ENDS else f"{text}: {more}."

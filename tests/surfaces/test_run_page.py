@@ -220,8 +220,8 @@ def test_a_run_is_started_by_the_form_and_shown_at_its_address(client: Client) -
     assert "running 2 of 4 steps are done. Somebody has to decide." in shown
     assert "Release the <total>? Of 10. The sum is 31." in shown
     assert "note <b>bold</b>" in shown
-    assert "Review waits for a decision." in shown
-    assert "Right is done." in shown
+    assert "Review: waits for a decision." in shown
+    assert "Right: done." in shown
     assert "$0.00 of $4.00" in shown
 
 
@@ -247,7 +247,7 @@ def test_a_result_is_shown_when_there_is_one(client: Client) -> None:
     shown = text_of(client.get(address(run)))
     assert "completed 4 of 4 steps are done." in shown
     assert "Result The total 31" in shown
-    assert "anonymous decided: Review is approved: Go ahead." in shown
+    assert "Review: approved by anonymous: Go ahead." in shown
     assert "The run has ended: completed." in shown
     assert "Approve" not in shown
     assert "Pause" not in shown
@@ -257,7 +257,7 @@ def test_failures_and_waits_are_told(client: Client) -> None:
     live(FRAIL)
     shown = text_of(client.get(address(start(client, {}))))
     assert "This waits for the event invoice.paid ." in shown
-    assert re.search(r"Broken has failed: .+\(\w+\)", shown)
+    assert re.search(r"Broken: failed: .+\(\w+\)", shown)
     assert "Somebody has to decide" not in shown
 
 

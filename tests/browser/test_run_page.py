@@ -1,0 +1,152 @@
+"""A run on the page of its machine in a real browser: started, followed, decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.live import LiveProject
+
+from .conftest import OpenPage
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+Shoot = Callable[[Page, str], None]
+PASSWORD = "a-password-for-root"
+USER = f"""
+from django.contrib.auth.models import User
+User.objects.filter(username="root").exists() or User.objects.create_superuser(
+    "root", password={PASSWORD!r})
+"""
+NODES = ["left", "right", "review", "total"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _root(project: LiveProject) -> None:
+    project.manage("shell", "-v", "0", "-c", USER)
+
+
+def signed_in(open_page: OpenPage, path: str, **options: object) -> Page:
+    page = open_page(f"/admin/login/?next={path}", **options)
+    page.get_by_label("Username").fill("root")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.mouse.move(0, 0)
+    return page
+
+
+def start(page: Page) -> str:
+    """Start a run by the form; the path of its page."""
+    page.get_by_label("Amount").fill("10")
+    page.get_by_role("button", name="Run").click()
+    page.wait_for_url("**/checkout?run=*")
+    return "/" + page.url.split("/", 3)[3]
+
+
+def node(page: Page, name: str) -> Locator:
+    return page.locator(f'#run-graph a[href="#node-{name}"]')
+
+
+def has_status(page: Page, name: str, status: str) -> None:
+    expect(node(page, name)).to_have_attribute("data-status", status)
+
+
+def follows(page: Page, state: str) -> None:
+    expect(page.locator("#run-live")).to_have_attribute("data-state", state)
+
+
+def test_who_approves_by_a_click_sends_the_run_on_before_everybodys_eyes(
+    open_page: OpenPage, shoot: Shoot
+) -> None:
+    decider = signed_in(open_page, "/checkout", viewport={"width": 1280, "height": 900})
+    path = start(decider)
+    watcher = signed_in(open_page, path)
+    stranger = open_page(path)
+    follows(watcher, "live")
+    follows(stranger, "gone")
+    for page in (decider, watcher, stranger):
+        expect(page.locator("#run-graph a")).to_have_count(len(NODES))
+        has_status(page, "review", "paused")
+        expect(page.get_by_role("heading", name="Pay the total?")).to_be_visible()
+        page.evaluate("window.isSame = true")
+    expect(stranger.get_by_role("link", name="Sign in to decide")).to_be_visible()
+    expect(stranger.get_by_role("button")).to_have_count(0)
+    shoot(decider, "run-page-waits")
+
+    decider.get_by_label("Feedback").fill("Looks good.")
+    decider.get_by_role("button", name="Approve").click()
+    for page in (decider, watcher, stranger):
+        for name in NODES:
+            has_status(page, name, "completed")
+        expect(page.locator("#run-says")).to_have_text("completed 4 of 4 steps are done.")
+        expect(page.locator("#run-result")).to_contain_text("31")
+        expect(page.locator("#run-story")).to_contain_text("Review: approved by root: Looks good.")
+        expect(page.get_by_role("heading", name="Pay the total?")).to_have_count(0)
+        expect(page).to_have_title("completed · Checkout")
+    assert watcher.evaluate("window.isSame"), "it was not loaded anew"
+    assert stranger.evaluate("window.isSame"), "it was not loaded anew"
+    shoot(decider, "run-page-completed")
+
+
+def test_the_forms_page_leads_to_runs_that_wait(open_page: OpenPage) -> None:
+    page = signed_in(open_page, "/checkout")
+    path = start(page)
+    page.get_by_role("link", name="Start another run").click()
+    page.locator(f'#recent-runs a[href="{path.removeprefix("/checkout")}"]').click()
+    has_status(page, "review", "paused")
+
+
+def test_all_is_done_by_keyboard(open_page: OpenPage) -> None:
+    page = signed_in(open_page, "/checkout")
+    start(page)
+    follows(page, "live")
+    node(page, "review").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("tr:target")).to_have_id("node-review")
+    page.get_by_label("Feedback").focus()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("A rejection")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Approve")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#run-says")).to_contain_text("completed")
+
+
+def test_without_a_script_a_run_is_started_rejected_and_left(open_page: OpenPage) -> None:
+    page = signed_in(open_page, "/checkout", java_script_enabled=False)
+    start(page)
+    expect(page.locator("#run-graph")).to_be_hidden()
+    expect(page.locator("#run-nodes tbody tr")).to_have_count(len(NODES))
+    until_it_says(page, "Somebody has to decide.")
+    page.get_by_text("Cancel …").click()
+    expect(page.get_by_role("button", name="Yes, cancel it")).to_be_visible()
+    page.get_by_label("A rejection").select_option("ends the run")
+    page.get_by_role("button", name="Reject").click()
+    until_it_says(page, "cancelled")
+    expect(page.get_by_role("button")).to_have_count(0)
+
+
+def until_it_says(page: Page, text: str) -> None:
+    """Without a script somebody loads the page again until it says so."""
+    for _ in range(100):
+        if text in page.locator("#run-says").inner_text():
+            return
+        page.reload()
+    raise AssertionError(f"The page never said: {text}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400, 320])
+def test_the_page_fits_its_window(
+    open_page: OpenPage, width: int, scheme: str, shoot: Shoot
+) -> None:
+    size = {"width": width, "height": 900}
+    page = signed_in(open_page, "/checkout", viewport=size, color_scheme=scheme)
+    start(page)
+    follows(page, "live")
+    has_status(page, "review", "paused")
+    expect(page.get_by_role("button", name="Approve")).to_be_visible()
+    shoot(page, f"run-page-{scheme}-{width}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
