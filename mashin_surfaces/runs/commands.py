@@ -274,7 +274,8 @@ async def asignal(
         alias = database()
         waits = Gate.objects.using(alias).filter(run=command.run, kind=Gate.Kind.WAIT)
         named = waits.filter(node=node_id) if node_id is not None else waits.filter(event=event)
-        gate = named.order_by("opened_at").last()
+        is_open = named.filter(status=GateStatus.OPEN)
+        gate = is_open.order_by("opened_at").first() or named.order_by("opened_at").last()
         if gate is None:
             raise Refusal(Code.NOT_FOUND, "Nothing in this run waits for that.", subject="gate")
         if gate.status != GateStatus.OPEN or command.fresh().status in OVER:

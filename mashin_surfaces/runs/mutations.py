@@ -20,7 +20,7 @@ from ..steps.nodes import compile_node_step
 from .change import Change
 from .models import Node
 from .state import RunState
-from .states import NodeStatus
+from .states import NODE_STEPS, NodeStatus, move
 
 KINDS: Final = frozenset(
     {
@@ -63,6 +63,9 @@ def apply(change: Change, mutation: Mapping[str, Any], by: str) -> None:
     state.run.topology_version += 1
     change.touch_run()
     state.rebuild()
+    for name in [*state.scheduled]:
+        if state.missing[name]:  # it needs more than it did when it was its turn
+            change.set_node(state.nodes[name], NodeStatus.PENDING)
     change.tell(
         "dag_mutated",
         mutation={
@@ -125,18 +128,14 @@ def _remove(change: Change, name: Any) -> None:
         raise Refusal(
             Code.CONFLICT, f'"{name}" waits at a gate: decide it first.', subject="node_state"
         )
-    node.status = NodeStatus.MUTATED
+    node.status = move(NODE_STEPS, NodeStatus(node.status), NodeStatus.MUTATED)
     change.touch_node(node)
     change.tell_node(node)
 
 
 def _alter(change: Change, given: Any, path: str) -> None:
     state = change.state
-    node = _open_node(state, given.get("id"))
-    if node.status not in {NodeStatus.PENDING, NodeStatus.SCHEDULED}:
-        raise Refusal(
-            Code.CONFLICT, f'"{node.name}" has begun: it can\'t be changed.', subject="node_state"
-        )
+    node = _unbegun(state, given.get("id"))
     if "step" in given:
         step = _step(given, path)
         if step.name != node.name:
@@ -153,7 +152,7 @@ def _alter(change: Change, given: Any, path: str) -> None:
 
 
 def _connect(change: Change, source: str, target: str) -> None:
-    node = _open_node(change.state, target)
+    node = _unbegun(change.state, target)
     if source not in node.needs:
         node.needs = [*node.needs, source]
         change.touch_node(node)
@@ -180,6 +179,15 @@ def _open_node(state: RunState, name: Any) -> Node:
     if NodeStatus(node.status) not in _UNTOUCHED:
         raise Refusal(
             Code.CONFLICT, f'"{name}" is {node.status}: it stays as it is.', subject="node_state"
+        )
+    return node
+
+
+def _unbegun(state: RunState, name: Any) -> Node:
+    node = _open_node(state, name)
+    if node.status not in {NodeStatus.PENDING, NodeStatus.SCHEDULED}:
+        raise Refusal(
+            Code.CONFLICT, f'"{node.name}" has begun: it can\'t be changed.', subject="node_state"
         )
     return node
 

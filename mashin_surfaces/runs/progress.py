@@ -53,6 +53,8 @@ class Progress:
         self.has_more = False
         self.is_over = False
         self._until = monotonic() + LONGEST
+        #: Whether something waits for money: nothing that may cost begins before it.
+        self._is_short = False
 
     def go_on(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
@@ -285,19 +287,18 @@ class Progress:
             else:
                 return
             node = state.nodes[name]
-            is_waiting = node.status in _WAITING
-            if is_waiting and not self._begin(node):
-                return
+            if node.status in _WAITING:
+                self._begin(node)
 
     def _has_next(self) -> bool:
         """Whether one that waited for others to end can begin."""
-        return bool(self.state.scheduled) and self._has_place()
+        return bool(self.state.scheduled) and self._has_place() and not self._is_short
 
     def _has_place(self) -> bool:
         return len(self.state.busy) < self.state.run.max_parallel
 
-    def _begin(self, node: Node) -> bool:
-        """Begin with a node, or see that there is nothing to begin; False: nothing else can."""
+    def _begin(self, node: Node) -> None:
+        """Begin with a node, or see that there is nothing to begin."""
         step = self.state.steps[node.name]
         try:
             if node.status == NodeStatus.PENDING:
@@ -306,16 +307,16 @@ class Progress:
                     self.change.set_node(
                         node, NodeStatus.SKIPPED, reason=reason, ended_at=self.change.now
                     )
-                    return True
+                    return
                 if self._waits(node, step):
-                    return True
+                    return
             if isinstance(step.inner, Launch | LaunchMany):
                 launches.begin(self.state, self.change, node, step)
-                return True
+                return
         except Refusal as refusal:
             self.fail(node, {"code": refusal.code.value, "message": refusal.message})
-            return True
-        return self._start(node, step)
+            return
+        self._start(node, step)
 
     def _why_not(self, node: Node, step: NodeStep) -> str:
         """Why a node is skipped, "" when it is not."""
@@ -372,22 +373,22 @@ class Progress:
         execution = self.state.execution(node, shown_at)
         return {name: value(execution) for name, value in step.expressions.items()}
 
-    def _start(self, node: Node, step: NodeStep) -> bool:
+    def _start(self, node: Node, step: NodeStep) -> None:
         state, change = self.state, self.change
-        if not step.is_pure and not self._has_place():
+        if not step.is_pure and (self._is_short or not self._has_place()):
             self._schedule(node)
-            return True
+            return
         verdict = reservation(state, change, node, step)
-        if verdict == "wait":
-            self._schedule(node)
-            return False
-        if verdict == "gate":
-            more = state.run.budget or Decimal(0)
-            gates.open_budget_gate(state, change, node, more)
-            return False
-        if verdict == "exceeded":
-            self._stop("budget_exceeded")
-            return False
+        if verdict != "ok":
+            self._is_short = True
+            if verdict == "wait":
+                self._schedule(node)
+            elif verdict == "gate":
+                more = state.run.budget or Decimal(0)
+                gates.open_budget_gate(state, change, node, more)
+            else:
+                self._stop("budget_exceeded")
+            return
         for need in node.needs:
             if state.nodes[need].status == NodeStatus.COMPLETED:
                 change.tell("edge_active", **{"from": need, "to": node.name})
@@ -404,7 +405,6 @@ class Progress:
             self.take(run_pure(state, node))
         else:
             self.to_run.append(node)
-        return True
 
     def _schedule(self, node: Node) -> None:
         if node.status != NodeStatus.SCHEDULED:
