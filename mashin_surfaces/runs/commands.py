@@ -244,6 +244,11 @@ def _gate(command: _Command, choice: Choice) -> Gate:
 def _option(gate: Gate, choice: Choice) -> dict[str, Any]:
     """What is chosen: an option of the gate, or one that stands for the bare decision."""
     options: list[dict[str, Any]] = gate.shown["options"]
+    if choice.scope != "node" and choice.decision != "reject":
+        raise _wrong("/scope", "Only what is rejected has a scope.")
+    is_again = choice.decision == "modify" or choice.scope == "phase"
+    if is_again and gate.kind in {Gate.Kind.CRASH, Gate.Kind.BUDGET}:
+        raise _wrong("/decision", "Nothing is shown here that could be made again: say yes or no.")
     if choice.option_id is not None:
         found = next((each for each in options if each["id"] == choice.option_id), None)
         if found is None or found["decision"] != choice.decision:
@@ -251,8 +256,6 @@ def _option(gate: Gate, choice: Choice) -> dict[str, Any]:
             raise _wrong("/option_id", f"The gate has no such option; it has {shown}.")
         return found
     found = next((each for each in options if each["decision"] == choice.decision), None)
-    if choice.scope != "node" and choice.decision != "reject":
-        raise _wrong("/scope", "Only what is rejected has a scope.")
     return found or {"id": choice.decision, "decision": choice.decision}
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mashin_surfaces.exceptions import Code
 from mashin_surfaces.governance.door import GovernedMachine
 from mashin_surfaces.machines.definition import AskEffect, Implements, MachineDefinition
 from mashin_surfaces.machines.registry import CompiledMachine
@@ -19,7 +20,7 @@ from mashin_surfaces.runs.progress import Progress
 from mashin_surfaces.runs.store import Creation, NewRun
 from mashin_surfaces.steps.spending import Charge
 from tests.runs import run_effects
-from tests.runs.conftest import Runs
+from tests.runs.conftest import Runs, refusal
 
 SPEND = """\
     ask {name}, from: "run.spend", after: none, estimate: {estimate}
@@ -72,6 +73,7 @@ async def test_a_spent_budget_asks_a_person(runs: Runs, decision: str, outcome: 
     gate = await runs.gate(run, "b")
     assert gate.kind == "budget"
     assert run_effects.done == {"a": 1}
+    assert (await refusal(runs.decide(run, "b", "modify"))).code is Code.INVALID_INPUT
     await runs.decide(run, "b", decision)
     ended = await runs.ended(run)
     assert ended.outcome == outcome

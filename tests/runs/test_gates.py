@@ -136,6 +136,22 @@ async def test_an_option_leads_to_one_of_several_steps(runs: Runs) -> None:
     }  # fmt: skip
 
 
+async def test_only_what_is_rejected_has_a_scope(runs: Runs) -> None:
+    run = await runs.run(REVIEW)
+    await runs.gate(run, "review")
+    for choice in ({"scope": "abort"}, {"scope": "phase", "option_id": "approve"}):
+        assert (await refusal(runs.decide(run, "review", **choice))).code is Code.INVALID_INPUT
+    assert await Decision.objects.acount() == 0
+
+
+async def test_at_the_gate_of_a_run_that_is_over_nothing_is_decided(runs: Runs) -> None:
+    run = await runs.run(REVIEW)
+    await runs.gate(run, "review")
+    await commands.acontrol(run, "cancel", runs.ada)
+    await runs.ended(run)
+    assert (await refusal(runs.decide(run, "review"))).subject == "gate_closed"
+
+
 @pytest.mark.parametrize(
     ("scope", "outcome", "end"),
     [("node", "failed", "skipped"), ("abort", "cancelled", "cancelled")],
@@ -192,6 +208,21 @@ async def test_what_is_not_approved_is_not_done(runs: Runs) -> None:
     assert (await runs.ended(run)).outcome == "failed"
     assert (await runs.error_of(run, "send"))["code"] == "approval_denied"
     assert not run_effects.done
+
+
+async def test_what_was_changed_since_is_approved_anew(runs: Runs) -> None:
+    made_anew = APPROVED.replace('{name: "bob"}', '{name: state.feedback ?? "bob"}')
+    run = await runs.run(made_anew, ensures=ENSURES)
+    first = await runs.gate(run, "send")
+    await runs.decide(run, "send", "modify", feedback="eve")
+    second = await runs.gate(run, "send", revision=2)
+    assert second.shown["output"]["inputs"] == {"name": "eve"}
+    stale = commands.Choice("approve", node_id="send", digest=first.digest)
+    assert (await refusal(commands.adecide(run, stale, runs.ada))).subject == "gate_changed"
+    assert not run_effects.done
+    await runs.decide(run, "send", digest=second.digest)
+    await runs.ended(run)
+    assert run_effects.done == {"eve": 1}
 
 
 # -- in time --------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ import asyncio
 import pytest
 from django.db.models import F
 
+from mashin_surfaces.exceptions import Code
 from mashin_surfaces.models import Run, ServerProcess
 from mashin_surfaces.timers.moments import before
 from tests.runs import run_effects
-from tests.runs.conftest import Runs
+from tests.runs.conftest import Runs, refusal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,6 +64,19 @@ async def test_what_must_not_repeat_asks_a_person(runs: Runs, decision: str, tim
     ended = await runs.ended(run)
     assert ended.outcome == ("completed" if decision == "approve" else "failed")
     assert run_effects.done["send"] == times
+
+
+async def test_what_must_not_repeat_is_not_made_again_under_another_name(runs: Runs) -> None:
+    run_effects.gate("send")
+    run = await runs.run(STEPS.format(name="send", effect="run.send"))
+    await runs.node(run, "send", "running")
+    await lose(run)
+    await runs.gate(run, "send")
+    for choice in ({"decision": "modify"}, {"decision": "reject", "scope": "phase"}):
+        assert (await refusal(runs.decide(run, "send", **choice))).code is Code.INVALID_INPUT
+    await runs.decide(run, "send", "reject", scope="abort")
+    assert (await runs.ended(run)).outcome == "cancelled"
+    assert run_effects.done == {"first": 1, "send": 1}
 
 
 async def test_who_was_taken_for_dead_writes_nothing_any_more(runs: Runs) -> None:
