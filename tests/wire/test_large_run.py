@@ -23,7 +23,7 @@ from mashin_surfaces.machines.definition import MachineDefinition, Type
 from mashin_surfaces.machines.store import save_machine
 gate = Gate(name="begin", question="Begin?")
 nodes = [
-    Compute(name="n" + str(n), body="{{n: input.amount, text: '{'x' * 40}'}}", after=("begin",))
+    Compute(name="n" + str(n), body="{{n: input.amount, text: '{"x" * 40}'}}", after=("begin",))
     for n in range({NODES - 1})
 ]
 amount = Field(name="amount", type=Type(name="number"))
