@@ -66,10 +66,12 @@ class Runner(Protocol):
 class Driver:
     """One run in this process, as long as there is something to do for it here."""
 
-    def __init__(self, state: RunState, runner: Runner) -> None:
+    def __init__(self, state: RunState, runner: Runner, tell_others: Callable[[], None]) -> None:
+        """``tell_others``: called when other runs have something to do because of this one."""
         self.state = state
         self.id = state.run.id
         self._runner = runner
+        self._tell_others = tell_others
         self._outcomes: list[Outcome] = []
         self._came = asyncio.Event()
         #: Set when nobody works on the run here any more.
@@ -151,6 +153,8 @@ class Driver:
             return None
         del self._outcomes[:taken]
         announce(state, change, is_over=progress.is_over)
+        if change.also:
+            self._tell_others()
         if is_resting:
             return not self._is_stale or progress.is_over
         self.begin(progress.to_run)

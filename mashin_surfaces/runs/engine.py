@@ -126,8 +126,10 @@ class Engine:
             doorbell.tell(NEWS)
             return run
         announce(state, change, is_over=progress.is_over)
+        if change.also:
+            self.news()
         if not progress.is_resting:
-            driver = Driver(state, self.runner)
+            driver = Driver(state, self.runner, self.news)
             driver.begin(progress.to_run)
             self._have(driver, driver.drive)
         return run
@@ -171,7 +173,7 @@ class Engine:
             await give_up(id, Refusal(Code.EXECUTION_FAILED, "The run can't be worked on."))
             return
         if state is not None and id not in self._drivers:
-            driver = Driver(state, self.runner)
+            driver = Driver(state, self.runner, self.news)
             self._have(driver, driver.take_over)
 
     def _have(self, driver: Driver, work: Callable[[], Awaitable[None]]) -> None:

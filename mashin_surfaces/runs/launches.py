@@ -18,7 +18,7 @@ from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..governance.door import governed
 from ..machines.definition import Launch, LaunchMany
-from ..machines.registry import registry
+from ..machines.registry import CompiledMachine, registry
 from ..rooms.log import database
 from ..steps.nodes import NodeStep
 from .change import Change
@@ -38,6 +38,11 @@ def begin(state: RunState, change: Change, node: Node, step: NodeStep) -> None:
         return
     assert isinstance(step.inner, LaunchMany)  # noqa: S101  nothing else comes here
     inputs = _inputs(state, node, step)
+    for given in inputs:  # all of them can be launched, or none is
+        _launchable(step.inner.machine, given)
+    if step.inner.collect and not inputs:
+        _done(change, node, {"results": []})
+        return
     if step.inner.collect:
         change.set_node(
             node, NodeStatus.RUNNING, attempt=node.attempt + 1, started_at=change.now, reason=""
@@ -126,12 +131,9 @@ def _launch(
     from .store import write as write_runs
 
     parent = state.run
-    compiled = registry.snapshot.machines.get(machine)
-    if compiled is None or not compiled.enabled:
-        raise Refusal(Code.NOT_FOUND, f'There is no machine "{machine}" to launch.')
+    compiled, checked = _launchable(machine, given)
     if parent.depth >= MOST_DEPTH:
         raise Refusal(Code.EXECUTION_FAILED, f"Runs launch each other {MOST_DEPTH} deep at most.")
-    checked = compiled.accepts.check(given)
     id = uuid5(NAMESPACE_OID, f"{parent.id}:{node.name}:{node.attempt}:{index}").hex
     creation = Creation(
         NewRun(
@@ -152,6 +154,14 @@ def _launch(
 
     change.also.append(write)
     return id
+
+
+def _launchable(machine: str, given: dict[str, Any]) -> tuple[CompiledMachine, dict[str, Any]]:
+    """The machine, and its input as it takes it; raises ``Refusal``."""
+    compiled = registry.snapshot.machines.get(machine)
+    if compiled is None or not compiled.enabled:
+        raise Refusal(Code.NOT_FOUND, f'There is no machine "{machine}" to launch.')
+    return compiled, compiled.accepts.check(given)
 
 
 def tell_parent(run: Run, now: datetime) -> Callable[[str], None]:

@@ -1,0 +1,122 @@
+"""The database is away, somebody else was quicker, a run is deleted: nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.db.models import F
+
+from mashin_surfaces.models import CostEntry, Room, Run
+from tests.runs import run_effects
+from tests.runs.conftest import DEADLINE, Runs
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+STEPS = """\
+    ask first, from: "run.wait"
+      name: "first"
+    ask paid, from: "run.spend"
+      name: "paid"
+      amount: 0.25
+    ask second, from: "run.wait"
+      name: "second"
+    compute end
+      {n: 1}
+"""
+
+
+@asynccontextmanager
+async def unwritable_database() -> AsyncIterator[None]:
+    """Meanwhile somebody else's transaction keeps everybody from writing."""
+    other = connection.copy()
+    other.inc_thread_sharing()
+    lock = (
+        "BEGIN IMMEDIATE"
+        if other.vendor == "sqlite"
+        else f"BEGIN; LOCK TABLE {Room._meta.db_table} IN EXCLUSIVE MODE"
+    )
+
+    def run(statement: str) -> None:
+        with other.cursor() as cursor:
+            cursor.execute(statement)
+
+    await asyncio.to_thread(run, lock)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(run, "ROLLBACK")
+        await asyncio.to_thread(other.close)
+
+
+async def until_said(caplog: pytest.LogCaptureFixture, what: str) -> None:
+    end = time.monotonic() + DEADLINE
+    while what not in caplog.text:
+        assert time.monotonic() < end, f"nobody said {what!r}"
+        await asyncio.sleep(0.01)
+
+
+async def once_and_in_full(runs: Runs, run: Run) -> None:
+    """Everything was done and paid for once; ``ended`` compares log, rows and account."""
+    ended = await runs.ended(run)
+    assert (ended.outcome, ended.spent) == ("completed", Decimal("0.25"))
+    assert run_effects.done == {"first": 1, "paid": 1, "second": 1}
+    assert await CostEntry.objects.filter(run=run).acount() == 1
+    told = [(e["node_id"], e["status"]) for e in await runs.log(run, "node_state")]
+    assert told == [
+        (name, status)
+        for name in ("first", "paid", "second", "end")
+        for status in ("running", "completed")
+    ]
+
+
+@pytest.mark.parametrize("when", ["first", "second"])
+async def test_what_ended_while_the_database_was_away_counts_once_it_is_back(
+    runs: Runs, settings: Any, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    """A commit of which nobody knows whether it counts may count after all, or not."""
+    settings.MASHIN_SURFACES = {"LEDGER": {"WAIT": 1}}
+    run = await runs.run(STEPS)
+    if when == "second":
+        run_effects.gate("first").set()
+    await runs.node(run, when, "running")
+    async with unwritable_database():
+        run_effects.gate(when).set()
+        await until_said(caplog, "can't be written now")
+        assert run_effects.done["second"] == (when == "second")
+    run_effects.gate("first").set()
+    run_effects.gate("second").set()
+    await once_and_in_full(runs, run)
+
+
+@pytest.mark.parametrize("name", ["first", "second"])
+async def test_what_ended_while_somebody_else_changed_the_run_counts_once(
+    runs: Runs, name: str
+) -> None:
+    run = await runs.run(STEPS)
+    if name == "second":
+        run_effects.gate("first").set()
+    await runs.node(run, name, "running")
+    await Run.objects.filter(pk=run.pk).aupdate(version=F("version") + 1)
+    run_effects.gate("first").set()
+    run_effects.gate("second").set()
+    await once_and_in_full(runs, run)
+
+
+async def test_what_is_done_for_a_run_that_was_deleted_ends(runs: Runs) -> None:
+    run = await runs.run(STEPS)
+    await runs.node(run, "first", "running")
+    await sync_to_async(Room.objects.filter(pk=run.room_id).delete)()
+    runs.engine.take_up(run.pk)
+    end = time.monotonic() + DEADLINE
+    while runs.engine.working_on or run_effects.running:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+    assert run_effects.done == {"first": 1}
