@@ -302,7 +302,6 @@ def test_verifies() -> None:
         ("expresses", ("mcp",), "mcp", 3),
         ("expresses", ("publishes", "  order.created"), "publishes", 3),
         ("expresses", ("subscribes", "  order.created"), "subscribes", 3),
-        ("expresses", ("websocket", '  path: "/w"', "  dialect: incubator"), "dialect: incubator", 5),
     ],
 )  # fmt: skip
 def test_what_comes_later_is_refused_by_name(
