@@ -48,6 +48,13 @@ def reservation(state: RunState, change: Change, node: Node, step: NodeStep) -> 
     return "gate" if settings.RUNS.ON_BUDGET == "gate" else "exceeded"
 
 
+def shortage(state: RunState, step: NodeStep) -> Decimal:
+    """How much more somebody is asked for: the budget once more, or as often as the node takes."""
+    once = state.run.budget or Decimal(1)
+    missing = amount(step.definition.estimate or 0) - (state.free_budget or Decimal(0))
+    return once * (missing // once + 1)
+
+
 def _is_budget_gate(gate: Gate) -> bool:
     return gate.kind == Gate.Kind.BUDGET and gate.status == GateStatus.OPEN
 

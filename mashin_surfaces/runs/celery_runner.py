@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -77,6 +77,9 @@ class CeleryRunner:
         ids = [_id(place) for place in self._pending if place[0] == run]
         if ids:
             effect_threads.submit(_revoke, ids)
+
+    def charged(self, run: str, node: Node) -> Sequence[Charge]:
+        return ()  # only the worker knows
 
     def forget(self, run: str) -> None:
         for place in [place for place in self._pending if place[0] == run]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from time import monotonic
@@ -22,6 +22,7 @@ from ..commit import CommitFailed
 from ..exceptions import Code, Refusal
 from ..rooms.appending import RoomIsGone
 from ..rooms.log import aput, database, room_threads
+from ..steps.spending import Charge
 from . import launches
 from .announcements import announce
 from .change import Change, Superseded
@@ -55,6 +56,9 @@ class Runner(Protocol):
 
     def cancel(self, run: str) -> None:
         """Tell the executions of a run to end."""
+
+    def charged(self, run: str, node: Node) -> Sequence[Charge]:
+        """What the attempt that a node is at has cost so far, as far as that is known here."""
 
     def forget(self, run: str) -> None:
         """Nobody waits for the executions of a run any more."""
@@ -143,7 +147,7 @@ class Driver:
         taken = len(self._outcomes)
         outcomes = self._outcomes[:taken]
         outcomes += await self._look_at_children(change)
-        progress.go_on([*outcomes, *self._abandoned()])
+        progress.go_on([*outcomes, *self._abandoned({outcome.node for outcome in outcomes})])
         is_resting = progress.is_resting
         if is_resting:
             progress.rest()
@@ -165,14 +169,21 @@ class Driver:
             await self._wait()
         return False
 
-    def _abandoned(self) -> list[Outcome]:
+    def _abandoned(self, ended: Collection[str]) -> list[Outcome]:
         """The end of what did not end in time after the run was cancelled."""
         if self._cancelled_at is None or monotonic() < self._cancelled_at + GRACE:
             return []
         error = {"code": Code.EXECUTION_FAILED.value, "message": "It was abandoned."}
         return [
-            Outcome(node.name, node.attempt, error=error, is_cancelled=True)
+            Outcome(
+                node.name,
+                node.attempt,
+                error=error,
+                charges=self._runner.charged(self.id, node),
+                is_cancelled=True,
+            )
             for node in self.state.executing()
+            if node.name not in ended
         ]
 
     async def _look_at_children(self, change: Change) -> list[Outcome]:

@@ -81,13 +81,14 @@ def run_pure(state: RunState, node: Node) -> Outcome:
     return outcome
 
 
-async def execute(state: RunState, node: Node) -> Outcome:
-    """The outcome of a node that may ask effects; never raises."""
+async def execute(state: RunState, node: Node, charges: list[Charge] | None = None) -> Outcome:
+    """The outcome of a node that may ask effects; never raises. ``charges``: where what it costs
+    is written down as it goes."""
     step, execution = state.steps[node.name], state.execution(node)
     outcome = Outcome(node.name, node.attempt)
     began = perf_counter()
     limit = settings.RUNS.NODE_TIMEOUT
-    with collecting() as charges:
+    with collecting(charges) as charged:
         try:
             async with asyncio.timeout(limit):
                 assert step.block is not None  # noqa: S101  waiting steps are not executed
@@ -103,7 +104,7 @@ async def execute(state: RunState, node: Node) -> Outcome:
             outcome.error = {"code": Code.TIMEOUT.value, "message": message}
         except Exception as error:
             outcome.error = error_of(error, node.name)
-    outcome.charges = charges
+    outcome.charges = charged
     outcome.seconds = perf_counter() - began
     return outcome
 

@@ -20,7 +20,7 @@ from ..machines.definition import Gate as GateStep
 from ..machines.definition import Launch, LaunchMany, WaitFor
 from ..steps.nodes import LONGEST_WAIT, NodeStep
 from . import gates, launches
-from .accounts import reservation, settle
+from .accounts import reservation, settle, shortage
 from .change import Change
 from .execution import Outcome, run_pure
 from .models import Gate, Node
@@ -384,8 +384,7 @@ class Progress:
             if verdict == "wait":
                 self._schedule(node)
             elif verdict == "gate":
-                more = state.run.budget or Decimal(0)
-                gates.open_budget_gate(state, change, node, more)
+                gates.open_budget_gate(state, change, node, shortage(state, step))
             else:
                 self._stop("budget_exceeded")
             return

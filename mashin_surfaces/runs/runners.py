@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from ..steps.spending import Charge
 from .execution import Outcome, execute
 from .models import Node
 from .state import RunState
@@ -15,10 +16,13 @@ class ProcessRunner:
 
     def __init__(self) -> None:
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
+        #: What running attempts have cost so far, by node and attempt.
+        self._charges: dict[str, dict[tuple[str, int], list[Charge]]] = {}
 
     def begin(self, state: RunState, node: Node, report: Callable[[Outcome], None]) -> None:
         tasks = self._tasks.setdefault(state.run.id, set())
-        task = asyncio.get_running_loop().create_task(_execute(state, node, report))
+        charges = self._charges.setdefault(state.run.id, {})[node.name, node.attempt] = []
+        task = asyncio.get_running_loop().create_task(_execute(state, node, charges, report))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
@@ -29,14 +33,20 @@ class ProcessRunner:
         for task in tuple(self._tasks.get(run, ())):
             task.cancel()
 
+    def charged(self, run: str, node: Node) -> Sequence[Charge]:
+        return tuple(self._charges.get(run, {}).get((node.name, node.attempt), ()))
+
     def news(self) -> None:
         """What runs here tells by itself when it has ended."""
 
     def forget(self, run: str) -> None:
+        self._charges.pop(run, None)
         tasks = self._tasks.pop(run, None)
         for task in tuple(tasks or ()):
             task.cancel()
 
 
-async def _execute(state: RunState, node: Node, report: Callable[[Outcome], None]) -> None:
-    report(await execute(state, node))
+async def _execute(
+    state: RunState, node: Node, charges: list[Charge], report: Callable[[Outcome], None]
+) -> None:
+    report(await execute(state, node, charges))

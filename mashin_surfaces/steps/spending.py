@@ -54,9 +54,9 @@ def charge(
 
 
 @contextmanager
-def collecting() -> Iterator[list[Charge]]:
-    """The list of what is charged within, in the order in which it comes."""
-    charges: list[Charge] = []
+def collecting(charges: list[Charge] | None = None) -> Iterator[list[Charge]]:
+    """The list of what is charged within, in the order in which it comes; a new one, or this."""
+    charges = [] if charges is None else charges
     token = _collected.set(charges)
     try:
         yield charges

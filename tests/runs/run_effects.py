@@ -31,6 +31,13 @@ def gate(name: str) -> asyncio.Event:
     return gates.setdefault(name, asyncio.Event())
 
 
+async def has_begun(name: str) -> None:
+    """Returns when the effect called so runs."""
+    async with asyncio.timeout(10):
+        while name not in running:  # noqa: ASYNC110  the effect knows nothing of tests that wait
+            await asyncio.sleep(0.01)
+
+
 @effect("run.note")
 async def note(name: str = "note", value: Any = None) -> dict[str, Any]:
     """Does nothing but be done."""
@@ -76,6 +83,23 @@ async def spend(name: str, amount: float) -> dict[str, Any]:
     done[name] += 1
     charge(amount, model="test", input_tokens=3, output_tokens=2)
     return {"spent": amount}
+
+
+@effect("run.spend_and_wait")
+async def spend_and_wait(name: str, amount: float, is_stubborn: bool) -> dict[str, Any]:
+    """Costs something and goes on when the test says so; a stubborn one does not end before."""
+    charge(amount)
+    running.add(name)
+    while True:
+        try:
+            await gate(name).wait()
+        except asyncio.CancelledError:
+            if is_stubborn:
+                continue
+            raise
+        finally:
+            running.discard(name)
+        return {"name": name}
 
 
 @effect("run.big")

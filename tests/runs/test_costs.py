@@ -14,6 +14,7 @@ from mashin_surfaces.governance.door import GovernedMachine
 from mashin_surfaces.machines.definition import AskEffect, Implements, MachineDefinition
 from mashin_surfaces.machines.registry import CompiledMachine
 from mashin_surfaces.models import CostEntry
+from mashin_surfaces.runs import commands, driver
 from mashin_surfaces.runs.change import Change
 from mashin_surfaces.runs.execution import Outcome
 from mashin_surfaces.runs.progress import Progress
@@ -91,6 +92,59 @@ async def test_a_spent_budget_ends_the_run_where_the_project_says_so(
     ended = await runs.ended(run)
     assert (ended.outcome, ended.spent) == ("budget_exceeded", Decimal("0.8"))
     assert run_effects.done == {"a": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("budget", "estimate", "asked"), [("0", 0, 1), ("0.1", 0.35, "0.4"), ("0.5", 0.5, "0.5")]
+)
+async def test_somebody_is_asked_for_enough(
+    runs: Runs, budget: str, estimate: float, asked: Any
+) -> None:
+    """Who has said yes is not asked for the same node again."""
+    spent = spending(("a", 0, 0.1), ("b", estimate, estimate))
+    run = await runs.run(spent, budget=Decimal(budget), max_parallel=1)
+    if budget == "0":
+        await runs.gate(run, "a")
+        await runs.decide(run, "a")
+    else:
+        await runs.gate(run, "b")
+        await runs.decide(run, "b")
+    ended = await runs.ended(run)
+    assert (ended.outcome, ended.budget) == ("completed", Decimal(budget) + Decimal(asked))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("grace", "is_stubborn"), [(5.0, False), (0.05, True)])
+async def test_what_is_cancelled_or_abandoned_has_cost_what_it_has(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, grace: float, is_stubborn: bool
+) -> None:
+    monkeypatch.setattr(driver, "GRACE", grace)
+    run = await runs.run(
+        '    ask begun, from: "run.spend_and_wait"\n      name: "begun"\n      amount: 0.25\n'
+        f"      is_stubborn: {str(is_stubborn).lower()}\n"
+    )
+    await runs.node(run, "begun", "running")
+    await run_effects.has_begun("begun")
+    await commands.acontrol(run, "cancel", runs.ada)
+    ended = await runs.ended(run)
+    assert (ended.outcome, ended.spent) == ("cancelled", Decimal("0.25"))
+    run_effects.gate("begun").set()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("warn_at", "spent"), [(0.5, 0.6), (0.3, 0.3), (2, 2.1)])
+async def test_a_machine_says_when_it_is_warned(runs: Runs, warn_at: float, spent: float) -> None:
+    steps = spending(*((f"n{number}", 0, 0.3) for number in range(8)))
+    run = await runs.run(
+        steps,
+        budget=Decimal(4 if warn_at > 1 else 1),
+        max_parallel=1,
+        ensures=f"    limits\n      max_cost: 10\n      warn_at: {warn_at}\n",
+    )
+    await runs.until(run, lambda found: found.is_warned and not found.holder)
+    (warning,) = await runs.log(run, "budget_warning")
+    assert warning["spent"] == spent
 
 
 amounts = st.integers(0, 100).map(lambda cents: Decimal(cents) / 100)
