@@ -91,6 +91,25 @@ async def test_who_may_not_decide_is_refused_and_recorded(runs: Runs) -> None:
     await commands.adecide(run, choice, caller("eve", "runs:decide:graph"))
 
 
+@pytest.mark.parametrize("held", ["runs:decide", "runs:view", "runs:control:other"])
+async def test_who_may_not_control_is_refused_and_recorded(runs: Runs, held: str) -> None:
+    run = await runs.run(REVIEW)
+    await runs.gate(run, "review")
+    before = await runs.log(await runs.at_rest(run))
+    eve = caller("eve", held)
+    edge = {"kind": "add_edge", "edges_added": [["draft", "end"]]}
+    for command in (
+        commands.acontrol(run, "cancel", eve),
+        commands.aretry(run, "draft", eve),
+        commands.amutate(run, edge, 1, eve),
+    ):
+        assert (await refusal(command)).code is Code.FORBIDDEN
+    assert await SurfaceAccess.objects.filter(principal="eve", event="control").acount() == 3
+    assert await runs.log(run) == before
+    await commands.acontrol(run, "cancel", caller("bob", "runs:control:gr*"))
+    assert (await runs.ended(run)).outcome == "cancelled"
+
+
 async def test_a_decision_counts_for_what_was_shown(runs: Runs) -> None:
     run = await runs.run(REVIEW)
     gate = await runs.gate(run, "review")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mashin_surfaces.governance.door import GovernedMachine
+from mashin_surfaces.machines.definition import AskEffect, Implements, MachineDefinition
 from mashin_surfaces.machines.parser import parse
 from mashin_surfaces.machines.registry import CompiledMachine
 from mashin_surfaces.runs.change import Change
@@ -41,3 +47,76 @@ def test_a_node_that_waits_for_a_place_begins_although_so_much_ended_at_once() -
         progress = Progress(state, Change(state))
         progress.go_on(outcomes)
     assert progress.is_over
+
+
+FAILED = {"code": "execution_failed", "message": "It failed."}
+#: Of each node: which of those before it it needs, whether it is optional, whether it fails.
+graphs = st.lists(
+    st.tuples(st.sets(st.integers(0, 9), max_size=3), st.booleans(), st.booleans()),
+    min_size=1,
+    max_size=10,
+)
+
+
+def expected(graph: list[tuple[set[int], bool, bool]]) -> dict[str, str]:
+    """What becomes of each node, whatever the order in which they end."""
+    statuses: list[str] = []
+    for number, (needs, _, fails) in enumerate(graph):
+        before = [(statuses[need], graph[need][1]) for need in needs if need < number]
+        is_skipped = any(
+            status == "skipped" or (status == "failed" and not is_optional)
+            for status, is_optional in before
+        )
+        statuses.append("skipped" if is_skipped else "failed" if fails else "completed")
+    return {f"n{number}": status for number, status in enumerate(statuses)}
+
+
+@given(graphs, st.integers(1, 4), st.randoms(use_true_random=False))
+def test_every_graph_is_gone_through_in_its_order_whatever_ends_or_is_lost_first(
+    graph: list[tuple[set[int], bool, bool]], at_once: int, chance: Any
+) -> None:
+    steps = tuple(
+        AskEffect(
+            name=f"n{number}",
+            source="some.effect",
+            after=tuple(f"n{need}" for need in sorted(needs) if need < number),
+            optional=is_optional,
+        )
+        for number, (needs, is_optional, _) in enumerate(graph)
+    )
+    definition = MachineDefinition(name="graph", implements=Implements(steps=steps))
+    machine = GovernedMachine(CompiledMachine.of(definition))
+    state = Creation(NewRun(machine, {}, "ada", max_parallel=at_once)).state
+    outcomes: list[Outcome] = []
+    log: list[tuple[str, str]] = []
+    while True:
+        change = Change(state)
+        progress = Progress(state, change)
+        for node in state.executing():
+            if not outcomes and chance.random() < 0.5:
+                progress.lose(node)
+        progress.go_on(outcomes)
+        for event in change.events:
+            if event.type == "node_state":
+                told = json.loads(event.payload)
+                log.append((told["node_id"], told["status"]))
+        assert len(state.executing()) <= at_once
+        for node in progress.to_run:
+            ended = {state.nodes[need].status for need in node.needs}
+            assert ended <= {"completed", "failed", "skipped"}
+        if progress.is_over:
+            break
+        running = state.executing()
+        assert running, "nothing runs, and it is not over"
+        outcomes = []
+        if chance.random() < 0.8:
+            node = chance.choice(running)
+            fails = graph[int(node.name[1:])][2]
+            outcomes = [Outcome(node.name, node.attempt, error=FAILED if fails else None)]
+    statuses = {name: node.status for name, node in state.nodes.items()}
+    assert statuses == expected(graph)
+    assert dict(log) == statuses
+    for name, last in statuses.items():
+        ends = [status for node, status in log if node == name and status != "running"]
+        assert ends[-1:] == [last]
+        assert set(ends[:-1]) <= {"pending", "scheduled"}, "what has ended does not go on"
