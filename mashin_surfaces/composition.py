@@ -52,3 +52,4 @@ def connect() -> None:
     hub.on_news.append(runs.heard)
     CHECKS["ledger"] = check_writer
     WARNINGS["rooms"] = hub.trouble
+    WARNINGS["runs"] = runs.trouble

@@ -114,6 +114,8 @@ DATABASES = {
 }
 CHANNEL_LAYERS = {"default": _channel_layer(env("REDIS_URL", default=""))}
 CELERY_BROKER_URL = env("CELERY_BROKER_URL", default="")
+# Nodes may take minutes: none waits behind another while a worker elsewhere is idle.
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -66,6 +66,9 @@ class Runner(Protocol):
     def news(self) -> None:
         """Another process told something: an execution may have ended there."""
 
+    def trouble(self) -> str | None:
+        """Why nodes wait longer than they should; None when they do not."""
+
 
 class Driver:
     """One run in this process, as long as there is something to do for it here."""

@@ -317,6 +317,12 @@ def is_working() -> bool:
     return any(each.is_looking for each in tuple(_engines.values()))
 
 
+def trouble() -> str | None:
+    """Why nodes of this process's runs wait longer than they should; None when they do not."""
+    said = (each.runner.trouble() for each in tuple(_engines.values()))
+    return next(filter(None, said), None)
+
+
 def adopt(id: str) -> None:
     """Work on a run that this process holds; from any thread."""
     for each in tuple(_engines.values()):

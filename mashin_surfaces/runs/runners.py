@@ -39,6 +39,9 @@ class ProcessRunner:
     def news(self) -> None:
         """What runs here tells by itself when it has ended."""
 
+    def trouble(self) -> str | None:
+        return None
+
     def forget(self, run: str) -> None:
         self._charges.pop(run, None)
         tasks = self._tasks.pop(run, None)
