@@ -73,6 +73,7 @@ async def count_up(client: Client, times: int) -> list[int]:
     return [result["returnValue"] for result in results]
 
 
+@pytest.mark.timeout(300)  # 25 s on a quiet machine
 async def test_a_thousand_increments_from_50_sockets_end_at_a_thousand(pair: Pair) -> None:
     panel = await pair[0].create(["increment"])
     async with AsyncExitStack() as stack:

@@ -282,9 +282,9 @@ async def _approval_wanted(wire: Wire, surface: str) -> tuple[str, str]:
         return _gate_of(answer.json()["error"])
     form = {"text": "ab", "is_shouted": "true"}
     page = await wire.request("POST", "/wire/approved", data=form)
-    assert page.status_code == 202
-    found = re.search(r"in the run ([0-9a-f]{32})", page.text)
-    assert found is not None, page.text
+    assert page.status_code == 303
+    found = re.fullmatch(r".*\?run=([0-9a-f]{32})", page.headers["location"])
+    assert found is not None, page.headers["location"]
     return found[1], "shouted"
 
 
