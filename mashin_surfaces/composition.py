@@ -7,6 +7,7 @@ from .governance.starting import starting
 from .identity import cache, revocation
 from .identity import threads as identity_threads
 from .incubators import clock as bus_clock
+from .incubators import metrics as bus_metrics
 from .ledger.record import check_writer
 from .machines.watch import bump_if_migrated, on_bump, watcher
 from .rooms import doorbell, hub, retention
@@ -45,6 +46,7 @@ def connect() -> None:
     watcher.on_change(CREDENTIALS, cache.forget)
     watcher.on_change(CREDENTIALS, recheck_connections)
     clock.every("rooms", retention.EVERY, retention.trim_due)
+    retention.before_trim["incubator"] = bus_metrics.keep
     clock.every("claims", bus_clock.CLAIMS_EVERY, bus_clock.expire_claims)
     clock.every("incubators", bus_clock.KEEP_EVERY, bus_clock.keep)
     on_bump.append(doorbell.tell)

@@ -12,9 +12,11 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter_ns
 from typing import Any, Final
 
+from django.db.models import Max
+
 from ..commit import CommitFailed
 from ..conf import settings
-from ..dialects.incubator import Control
+from ..dialects.incubator import MOST_NAME, Control
 from ..exceptions import Code, Refusal
 from ..governance.door import Door
 from ..governance.govern import Caller, access_row
@@ -55,24 +57,30 @@ class Writer:
     agent: str
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     events: list[NewEvent] = field(default_factory=list)
+    #: What the room's status became; None when it stayed.
+    status: str | None = None
 
     def tell(self, type: str, **payload: Any) -> None:
         self.events.append(NewEvent(type, dumps(payload).decode(), self.agent[:200]))
 
     def publish(self, event: str, data: Any) -> None:
+        _check_name("event", event)
         self.tell("event", event_type=event, data=data, agent_id=self.agent)
 
     def set_state(self, key: str, value: Any, if_version: int | None = None) -> int:
         """Write a key; its new version."""
+        _check_name("key", key)
         if len(dumps(value)) > settings.INCUBATORS.MAX_VALUE:
             most = settings.INCUBATORS.MAX_VALUE
             raise Refusal(Code.TOO_LARGE, f"A value has at most {most} bytes.")
         entry = self._entry(key)
         before = 0 if entry is None or entry.is_deleted else entry.version
         self._check_version(key, before, if_version)
-        if entry is None:
-            if self._entries().count() >= settings.INCUBATORS.MAX_KEYS:
+        if before == 0:
+            kept = self._entries().filter(is_deleted=False)
+            if kept.count() >= settings.INCUBATORS.MAX_KEYS:
                 raise Refusal(Code.TOO_LARGE, "This namespace has too many keys.")
+        if entry is None:
             entry = StateEntry(room_id=self.room, key=key, version=0)
         entry.value, entry.version, entry.is_deleted = value, entry.version + 1, False
         self._save(entry)
@@ -98,14 +106,18 @@ class Writer:
 
     def claim(self, resource: str, ttl_ms: int | None = None) -> int:
         """Have a resource, or keep it longer; the fence. Raises ``Refusal`` (conflict) with the
-        holder in ``details``."""
+        holder in ``details``. The fence of a resource that nobody had is above all others, so that
+        rows of free ones can be forgotten."""
+        _check_name("resource", resource)
         alias = database()
         rows = Claim.objects.using(alias).filter(room=self.room)
         claim = rows.filter(resource=resource).first()
+        is_new = claim is None or not claim.owner
+        if is_new and rows.exclude(owner="").count() >= settings.INCUBATORS.MAX_CLAIMS:
+            raise Refusal(Code.TOO_LARGE, "This namespace has too many claims.")
         if claim is None:
-            if rows.count() >= settings.INCUBATORS.MAX_CLAIMS:
-                raise Refusal(Code.TOO_LARGE, "This namespace has too many claims.")
-            claim = Claim(room_id=self.room, resource=resource, fence=0)
+            highest = rows.aggregate(highest=Max("fence"))["highest"] or 0
+            claim = Claim(room_id=self.room, resource=resource, fence=highest)
         is_held = bool(claim.owner) and not self._is_over(claim)
         if is_held and claim.owner != self.agent:
             raise Refusal(
@@ -164,6 +176,7 @@ class Writer:
         if command.target is None:
             status = _AFTER[command.command]
             Room.objects.using(alias).filter(pk=self.room).update(status=status)
+            self.status = status.value
             Incubator.objects.using(alias).filter(pk=self.room).update(
                 reason="" if status == Room.Status.OPEN else command.reason,
                 stopped_by="" if status == Room.Status.OPEN else by[:200],
@@ -181,6 +194,13 @@ class Writer:
     def _save(self, entry: StateEntry) -> None:
         entry.set_by, entry.updated_at = self.agent[:200], self.now
         entry.save(using=database())
+
+
+def _check_name(what: str, name: Any) -> None:
+    """Tools may give anything; columns have their ends."""
+    if not isinstance(name, str) or not 0 < len(name) <= MOST_NAME or not name.isprintable():
+        message = f"{what}: It is a printable text of 1 to {MOST_NAME} characters."
+        raise Refusal(Code.INVALID_INPUT, message, subject=what)
 
 
 async def act(
@@ -203,12 +223,14 @@ async def act(
     writer = Writer(room, actor.agent, events=events if events is not None else [])
     result: list[Any] = []
     may_control = actor.caller.principal.holds(f"bus:control:{door.path.rpartition('/')[2]}")
-    item = Append(
-        room,
-        writer.events,
-        also=None if do is None else lambda: result.append(do(writer)),
-        despite=STOPPED if may_control else (),
-    )
+
+    def also() -> None:
+        if do is not None:
+            result[:] = [do(writer)]
+            item.status = writer.status
+
+    despite = STOPPED if may_control else ()
+    item = Append(room, writer.events, also=None if do is None else also, despite=despite)
     began = perf_counter_ns()
 
     def row() -> Access | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from django.db.models import Exists, OuterRef
+
+from ..exceptions import Refusal
 from ..rooms.appending import Append, RoomIsGone
 from ..rooms.log import database, put
 from .bus import STOPPED, Writer
 from .dances import REMEMBERED
 from .metrics import count_all
-from .models import Agent, Claim, DanceCall
+from .models import Agent, Claim, DanceCall, StateEntry
 
 #: Seconds between two looks at claims, and at everything else.
 CLAIMS_EVERY = 1.0
@@ -26,7 +29,7 @@ def expire_claims() -> None:
         writer = Writer(room, "")
         try:
             put(Append(room, writer.events, also=writer.expire, despite=STOPPED))
-        except RoomIsGone:
+        except (RoomIsGone, Refusal):  # gone or closed: others' claims run out all the same
             continue
 
 
@@ -36,4 +39,9 @@ def keep() -> None:
     now = datetime.now(UTC)
     since = now - timedelta(seconds=REMEMBERED)
     DanceCall.objects.using(database()).filter(created_at__lt=since).delete()
-    Agent.objects.using(database()).filter(seen_at__lt=now - timedelta(seconds=FORGOTTEN)).delete()
+    old = now - timedelta(seconds=FORGOTTEN)
+    Agent.objects.using(database()).filter(seen_at__lt=old).delete()
+    StateEntry.objects.using(database()).filter(is_deleted=True, updated_at__lt=old).delete()
+    free = Claim.objects.using(database()).filter(owner="", claimed_at__lt=old)
+    higher = Claim.objects.filter(room=OuterRef("room"), fence__gt=OuterRef("fence"))
+    free.filter(Exists(higher)).delete()  # the highest fence stays: new ones rise above it

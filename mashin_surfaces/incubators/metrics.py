@@ -6,6 +6,7 @@ Counting goes on from where the last count ended, so a big log is not gone throu
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.db.models import F
 
 from ..rooms.log import database
 from ..rooms.models import RoomEvent
+from ..steps.spending import MOST, MOST_TOKENS
 from ..timers.moments import exclusive
 from . import store
 from .models import Incubator
@@ -22,14 +24,20 @@ from .models import Incubator
 CHUNK = 5_000
 KEPT_FROM = 1_000
 TELEMETRY = "telemetry."
+#: How far agents' own words can bring the account: its columns have digits for more.
+MOST_TOTAL = 2**62
+MOST_COST = Decimal(10**9)
 
 
-def snapshot(room: int) -> dict[str, Any]:
-    """The ``data`` of a metrics message, right to the event."""
+def snapshot(room: int, *, must_keep: bool = False) -> dict[str, Any]:
+    """The ``data`` of a metrics message, right to the event. ``must_keep``: keep what was counted,
+    however little it is."""
     alias = database()
     with exclusive(alias):
-        row = Incubator.objects.using(alias).select_related("room").get(pk=room)
-        counts, tokens, cost = Counter(row.event_counts), 0, 0.0
+        # Behind the lock: else two processes would count the same events, or a reset's.
+        rows = Incubator.objects.using(alias).select_for_update(of=("self",), no_key=True)
+        row = rows.select_related("room").get(pk=room)
+        counts, tokens, cost = Counter(row.event_counts), row.tokens, row.cost
         position, head = row.counted_to, row.room.head
         while position < head:
             events = list(
@@ -46,30 +54,38 @@ def snapshot(room: int) -> dict[str, Any]:
                     counts[event["event_type"]] += 1
                     if event["event_type"].startswith(TELEMETRY):
                         used = event["data"] if isinstance(event["data"], dict) else {}
-                        tokens += _number(used.get("tokens"))
-                        cost += float(_number(used.get("cost")))
+                        tokens += int(_number(used.get("tokens"), MOST_TOKENS))
+                        cost += Decimal(str(_number(used.get("cost"), float(MOST))))
             position = events[-1][0]
-        if head - row.counted_to >= KEPT_FROM or tokens or cost:
+        tokens = max(row.tokens, min(tokens, MOST_TOTAL))
+        cost = max(row.cost, min(round(cost, 6), MOST_COST))
+        is_much = head - row.counted_to >= KEPT_FROM or (tokens, cost) != (row.tokens, row.cost)
+        if head > row.counted_to and (is_much or must_keep):
             Incubator.objects.using(alias).filter(pk=room).update(
-                event_counts=dict(counts),
-                counted_to=head,
-                tokens=F("tokens") + int(tokens),
-                cost=F("cost") + Decimal(str(round(cost, 6))),
+                event_counts=dict(counts), counted_to=head, tokens=tokens, cost=cost
             )
     return {
-        "totalTokens": row.tokens + int(tokens),
-        "totalCost": round(float(row.cost) + cost, 6),
+        "totalTokens": tokens,
+        "totalCost": float(cost),
         "agentCount": len(store.agents(room)),
         "eventCounts": dict(counts),
     }
 
 
-def _number(value: Any) -> Any:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+def _number(value: Any, most: float) -> float:
+    """What an agent says that it used: what is no number, or can't be, counts for nothing."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and 0 <= value <= most else 0
 
 
 def count_all() -> None:
     """Keep the counts of every namespace, so that trimming can't lose them."""
     rows = Incubator.objects.using(database()).filter(room__head__gt=F("counted_to"))
     for room in rows.values_list("pk", flat=True):
-        snapshot(room)
+        keep(room)
+
+
+def keep(room: int) -> None:
+    """Keep the counts of one room of the kind incubator."""
+    with suppress(Incubator.DoesNotExist):  # gone meanwhile
+        snapshot(room, must_keep=True)

@@ -129,7 +129,7 @@ def facts(room: int) -> Facts:
         row = (
             Incubator.objects.using(alias)
             .select_related("room")
-            .select_for_update(of=("self",))
+            .select_for_update(of=("room",), no_key=True)
             .filter(pk=room)
             .first()
         )
@@ -143,6 +143,12 @@ def facts(room: int) -> Facts:
             row.reset_by,
             state(room),
         )
+
+
+def reset_by(room: int) -> str:
+    """Who has reset it the last time."""
+    rows = Incubator.objects.using(database()).filter(pk=room)
+    return rows.values_list("reset_by", flat=True).first() or ""
 
 
 def seen(room: int, name: str, role: str, principal: str) -> None:

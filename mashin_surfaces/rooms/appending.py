@@ -45,11 +45,14 @@ class Append:
 
     ``notes`` are told behind its events. ``also`` writes other rows in the same transaction, and
     may still add events; what it raises is the problem, and then nothing of this request is done.
+    It is called again when its batch has to be written again, with the events of the beginning.
     ``despite``: statuses of the room in which it is appended although the room is not open.
+    ``status``: what ``also`` made of the room's; who comes later in the same batch finds it.
     """
 
     __slots__ = (
-        "also", "appended", "despite", "events", "expect", "mutations", "notes", "problem", "room",
+        "_own", "also", "appended", "despite", "events", "expect", "mutations", "notes", "problem",
+        "room", "status",
     )  # fmt: skip
 
     def __init__(
@@ -69,8 +72,16 @@ class Append:
         self.events = events
         self.mutations = mutations
         self.expect = expect
+        self.status: str | None = None
+        self._own = tuple(events)
         self.appended: Appended | None = None
         self.problem: Exception | None = None
+
+    def rewind(self) -> None:
+        """As it was before ``also`` was called."""
+        self.status = None
+        if isinstance(self.events, list):
+            self.events[:] = self._own
 
     def outcome(self) -> Appended:
         """Where it stands; raises what kept it from being appended."""
@@ -158,8 +169,10 @@ def _append(connection: BaseDatabaseWrapper, item: Append, head: _Head, now: dat
         )
     state = applied(head.state or {}, item.mutations) if item.mutations else head.state
     if item.also is not None:
+        item.rewind()
         with transaction.atomic(using=connection.alias):
             item.also()
+        head.status = item.status or head.status
     head.state, head.is_changed = state, head.is_changed or bool(item.mutations)
     first = head.head + 1
     for event in item.events:

@@ -32,6 +32,10 @@ PAGE = 500
 Progress = Callable[[int, int], object]
 
 
+#: Called with a room of a kind before its log is trimmed: what has to be read for the last time.
+before_trim: dict[str, Callable[[int], object]] = {}
+
+
 class Trimmed(NamedTuple):
     """What went: events of logs, and whole rooms."""
 
@@ -103,6 +107,8 @@ def would_trim(kind: str | None = None) -> Trimmed:
 
 def _trim_room(room: int, kind: str, batch: int, note: Callable[[int, int], None]) -> None:
     """Batch after batch, until the room keeps what it should."""
+    if kind in before_trim:
+        before_trim[kind](room)
     while True:
         begun = time.monotonic()
         with exclusive(database()) as connection:
