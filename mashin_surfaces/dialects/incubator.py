@@ -15,6 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from ..exceptions import Code, Refusal
+from ..machines.json_values import MAX_DEPTH, is_too_deep
 
 MOST_NAME = 200
 MOST_ID = 64
@@ -113,13 +114,21 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Go on with fresh credentials."""
+
+    token: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Are you there?"""
 
 
 Command = (
     Publish | DanceCall | Reset | Subscribe | SetState | DeleteState | Claim | Release | Control
-    | Wait | Ping
+    | Wait | Authenticate | Ping
 )  # fmt: skip
 
 
@@ -173,7 +182,7 @@ def _call_id(frame: dict[str, Any]) -> str:
 def control_of(frame: dict[str, Any]) -> Control:
     """A control command out of a frame's fields, or a request's."""
     command = frame.get("command")
-    if command not in {"halt", "pause", "resume"}:
+    if command not in ("halt", "pause", "resume"):
         raise _broken("command", "choice", "It is halt, pause or resume.")
     reason = frame.get("reason", "")
     if not isinstance(reason, str) or len(reason) > 1000:
@@ -190,6 +199,13 @@ def _wait(frame: dict[str, Any]) -> Wait:
     return Wait(call_id, types, delay, _number(frame, "timeoutMs", 0))
 
 
+def _authenticate(frame: dict[str, Any]) -> Authenticate:
+    token = frame.get("token")
+    if not isinstance(token, str) or not token:
+        raise _broken("token", "missing", "It has to be there: a text.")
+    return Authenticate(token, _id(frame, "requestId"))
+
+
 _READERS: Mapping[str, Callable[[dict[str, Any]], Command]] = {
     "publish": _publish,
     "dance_call": _dance_call,
@@ -203,6 +219,7 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], Command]] = {
     "release": lambda frame: Release(_text(frame, "resource"), _id(frame, "requestId")),
     "control": control_of,
     "wait": _wait,
+    "authenticate": _authenticate,
     "ping": lambda frame: Ping(),
 }
 
@@ -223,6 +240,8 @@ def _object(text: str | bytes) -> dict[str, Any]:
         raise Refusal(Code.INVALID_JSON, "A message is JSON.") from None
     if not isinstance(frame, dict):
         raise Refusal(Code.INVALID_JSON, "A message is a JSON object.")
+    if len(text) > 2 * MAX_DEPTH and is_too_deep(frame):
+        raise Refusal(Code.INVALID_JSON, f"The JSON is nested deeper than {MAX_DEPTH} levels.")
     return frame
 
 
@@ -351,6 +370,10 @@ def wake(call_id: str, event: Any) -> str:
 
 def metrics(data: dict[str, Any]) -> str:
     return _json({"type": "metrics", "data": data})
+
+
+def authenticated(request_id: str | None) -> str:
+    return _json({"type": "authenticated", **_request(request_id)})
 
 
 def pong() -> str:
