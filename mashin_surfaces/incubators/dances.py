@@ -18,6 +18,7 @@ from time import monotonic, perf_counter_ns
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import orjson
 from django.db import DatabaseError
 from django.db.models import F
 
@@ -47,6 +48,8 @@ from .models import Claim, DanceCall, Incubator
 logger = logging.getLogger(__name__)
 
 LEASE = "incubator"
+#: The word for what a reset took away.
+RESET = "reset"
 #: Seconds that a process works on a namespace before another one may, and keeps an idle one.
 TURN = 0.1
 LINGER = 0.05
@@ -55,15 +58,27 @@ RETRY = 0.01
 REMEMBERED = 600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``text``: the result as JSON. What it did stands in the log up to ``offset`` of ``epoch``;
+    0 when it did nothing."""
+
+    text: str
+    is_failure: bool = False
+    offset: int = 0
+    epoch: str = ""
+
+
 @dataclass(slots=True, eq=False)
 class Call:
-    """A tool to run; ``answer``: the JSON text of its result."""
+    """A tool to run. ``epoch``: the one in which it was asked for; in another it is not run."""
 
     tool: str
     args: dict[str, Any]
     actor: Actor
     call_id: str
-    answer: asyncio.Future[str] = field(
+    epoch: str
+    answer: asyncio.Future[Answer] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
@@ -130,8 +145,8 @@ class Dances:
     def is_idle(self) -> bool:
         return not self._calls and (self._task is None or self._task.done())
 
-    async def call(self, call: Call) -> str:
-        """The result as JSON text, once what the tool did is committed."""
+    async def call(self, call: Call) -> Answer:
+        """The result, once what the tool did is committed."""
         self._calls.append(call)
         self._came.set()
         if self._task is None or self._task.done():
@@ -141,7 +156,7 @@ class Dances:
     def discard(self) -> None:
         """The namespace was reset: what waits is not run any more."""
         while self._calls:
-            self._settle(self._calls.popleft(), Refusal(Code.CONFLICT, "The bus was reset."))
+            self._settle(self._calls.popleft(), _was_reset())
 
     async def _run(self) -> None:
         patience = monotonic() + settings.INCUBATORS.TIMEOUT + settings.LEDGER.WAIT
@@ -196,16 +211,19 @@ class Dances:
     @staticmethod
     def _settle(call: Call, refusal: Refusal) -> None:
         if not call.answer.done():
-            call.answer.set_result(dumps(failure(refusal)).decode())
+            call.answer.set_result(Answer(dumps(failure(refusal)).decode(), is_failure=True))
 
     # -- one call -------------------------------------------------------------------------------
 
     async def _do(self, call: Call) -> None:
+        scene = await room_threads.run(_scene, self.room)
         stored = await room_threads.run(_stored, self.room, call)
         if stored is not None:
-            call.answer.set_result(stored)
+            if not call.answer.done():
+                call.answer.set_result(scene.answer(stored))
             return
-        scene = await room_threads.run(_scene, self.room)
+        if scene.epoch != call.epoch:
+            raise _was_reset()
         may_control = call.actor.caller.principal.holds(f"bus:control:{self.namespace}")
         if scene.status in STOPPED and not may_control:
             raise Refusal(Code.CONFLICT, f"This bus is {scene.status}.", subject=scene.status)
@@ -217,7 +235,14 @@ class Dances:
         began = perf_counter_ns()
         with collecting() as charges:
             execution = await execute(tool, context, call.actor.caller)
-        await self._commit(call, scene, context, execution, charges, began)
+        try:
+            await self._commit(call, scene, context, execution, charges, began)
+        except Refusal as refusal:
+            # What it did can't be done any more; what it cost is spent all the same.
+            if refusal.subject == RESET:
+                raise
+            failed = Execution("error", error={"message": refusal.message}, code=refusal.code)
+            await self._commit(call, scene, context, failed, charges, began, refusal)
 
     async def _commit(
         self,
@@ -227,30 +252,35 @@ class Dances:
         execution: Execution,
         charges: list[Charge],
         began: int,
+        refusal: Refusal | None = None,
     ) -> None:
         result: Any = execution.value
-        refusal: Refusal | None = None
-        if execution.status != "success":
+        if refusal is not None:
+            result = failure(refusal)
+        elif execution.status != "success":
             error = execution.error or {"message": "A tool of a bus can't suspend."}
             refusal = Refusal(execution.code or Code.EXECUTION_FAILED, error["message"])
             result = failure(refusal)
         text = dumps(result).decode()
         writer = Writer(self.room, call.actor.agent)
         may_control = call.actor.caller.principal.holds(f"bus:control:{self.namespace}")
+        is_done = refusal is None
 
         def also() -> None:
             if (
                 Room.objects.using(database()).values_list("epoch", flat=True).get(pk=self.room)
                 != scene.epoch
             ):
-                raise Refusal(Code.CONFLICT, "The bus was reset.", subject="reset")
-            if refusal is None:
+                raise _was_reset()
+            if is_done:
                 _stage(writer, execution, context)
             _book(self.room, charges)
             _warn(writer, scene)
             _remember(self.room, call, text)
+            item.status = writer.status
 
-        item = Append(self.room, writer.events, also=also, despite=STOPPED if may_control else ())
+        despite = () if is_done and not may_control else STOPPED
+        item = Append(self.room, writer.events, also=also, despite=despite)
         door = bus_door("act", self.namespace, scene.machine)
 
         def row() -> Access | None:
@@ -260,9 +290,14 @@ class Dances:
             caller = call.actor.caller
             return access_row(door, caller, "message", new_id(), began, given, {}, refusal)
 
-        await aput(item, *companions(database(), row))
+        appended = await aput(item, *companions(database(), row))
         if not call.answer.done():
-            call.answer.set_result(text)
+            answer = Answer(text, refusal is not None, appended.last, appended.epoch)
+            call.answer.set_result(answer)
+
+
+def _was_reset() -> Refusal:
+    return Refusal(Code.CONFLICT, "The bus was reset.", subject=RESET)
 
 
 def failure(refusal: Refusal) -> dict[str, str]:
@@ -280,6 +315,13 @@ class _Scene:
     state: dict[str, Any]
     claims: dict[str, str]
     tools: dict[str, PanelTool]
+    head: int
+
+    def answer(self, text: str) -> Answer:
+        """What was answered before."""
+        result = orjson.loads(text)
+        is_failure = isinstance(result, dict) and result.keys() == {"error", "code"}
+        return Answer(text, is_failure, self.head, self.epoch)
 
 
 def _scene(room: int) -> _Scene:
@@ -292,7 +334,8 @@ def _scene(room: int) -> _Scene:
         for resource, owner, expires_at in rows.values_list("resource", "owner", "expires_at")
         if expires_at is None or expires_at > now
     }
-    return _Scene(facts.status, facts.epoch, machine, facts.state, claims, tools_of(machine))
+    tools = tools_of(machine)
+    return _Scene(facts.status, facts.epoch, machine, facts.state, claims, tools, facts.head)
 
 
 def tools_of(machine: str) -> dict[str, PanelTool]:
@@ -308,6 +351,8 @@ def _stage(writer: Writer, execution: Execution, context: BusContext) -> None:
     """What the tool did, in the log and in the rows."""
     for mutation in execution.mutations:
         key = mutation["key"]
+        if key.startswith("/"):  # spelled as a JSON Pointer
+            key = key[1:].replace("~1", "/").replace("~0", "~")
         if mutation["op"] == "set":
             writer.set_state(key, mutation["value"])
         else:
@@ -335,15 +380,25 @@ def _warn(writer: Writer, scene: _Scene) -> None:
     if compiled is None:
         return
     limits = compiled.definition.ensures.limits
-    if limits.max_cost is None:
+    if limits.max_cost is None and limits.max_tokens is None:
         return
-    row = Incubator.objects.using(database()).get(pk=writer.room)
-    most = Decimal(str(limits.max_cost))
+    row = Incubator.objects.using(database()).select_related("room").get(pk=writer.room)
+    used: dict[str, Any] = {}
+    is_near = is_over = False
     share = Decimal(str(limits.warn_at if limits.warn_at is not None else 0.8))
-    if row.cost >= (most * share if share <= 1 else share) and not row.is_warned:
+    if limits.max_cost is not None:
+        most = Decimal(str(limits.max_cost))
+        used |= {"cost": row.cost, "max_cost": most}
+        is_near = row.cost >= (most * share if share <= 1 else share)
+        is_over = row.cost >= most
+    if limits.max_tokens is not None:
+        used |= {"tokens": row.tokens, "max_tokens": limits.max_tokens}
+        is_near |= row.tokens >= limits.max_tokens * min(share, Decimal(1))
+        is_over |= row.tokens >= limits.max_tokens
+    if is_near and not row.is_warned:
         Incubator.objects.using(database()).filter(pk=writer.room).update(is_warned=True)
-        writer.publish("budget.warning", {"cost": row.cost, "max_cost": most})
-    if row.cost >= most and scene.status == Room.Status.OPEN:
+        writer.publish("budget.warning", used)
+    if is_over and row.room.status != Room.Status.HALTED:
         writer.control(Control("halt", "Budget exceeded"), by="budget")
 
 

@@ -320,7 +320,6 @@ class LiveRoom:
         self.recent.clear()
         self.recent_characters = 0
         self.early.clear()
-        self.notes.clear()
         for place in [each for each in self.places if not each.is_gone]:
             if place.task is not None:
                 place.task.cancel()
@@ -328,6 +327,7 @@ class LiveRoom:
             place.position = self.last
             place.member.was_reset(self.epoch, self.last)
             self.attach(place)
+        self._tell_notes(self.last)  # what they stood behind is gone, they are still awaited
 
     def _fall_behind(self) -> None:
         """Too much is missing to push it: each member reads the log, as fast as it can take it."""

@@ -19,6 +19,8 @@ MOST_MESSAGES = 256
 MOST_CHARACTERS = 1024 * 1024
 
 Send = Callable[[str], Coroutine[Any, Any, None]]
+#: A text that is not known yet; it never raises.
+Promise = Awaitable[str]
 #: Hands a text to an idle socket at once; False, and nothing done, when it is not idle.
 FastLane = Callable[[str], bool]
 
@@ -36,7 +38,7 @@ class Outbox:
         self._fast = fast
         self._overflow = overflow
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[str, asyncio.Future[None] | None]] = deque()
+        self._waiting: deque[tuple[str | Promise, asyncio.Future[None] | None]] = deque()
         self._characters = 0
         self._is_sending = self._is_full = self._is_closed = False
         self._writer: asyncio.Task[None] | None = None
@@ -58,6 +60,13 @@ class Outbox:
             return
         waiting.append((text, None))
         self._characters += len(text)
+
+    def promise(self, text: Promise) -> None:
+        """Send what is not known yet; what comes later waits behind it."""
+        if not self._is_full:
+            self._waiting.append((text, None))
+            if not self._is_sending:
+                self._start()
 
     async def send(self, text: str) -> None:
         """Send in turn; returns when the socket has taken it, or is gone."""
@@ -129,7 +138,11 @@ class Outbox:
                     await first
             while self._waiting:
                 text, turn = self._waiting.popleft()
-                self._characters -= len(text)
+                if isinstance(text, str):
+                    self._characters -= len(text)
+                else:
+                    self.sending_since = None
+                    text = await text
                 self.sending_since = self._loop.time()
                 if text:
                     with suppress(OSError, RuntimeError):  # as above: who waits must not hang

@@ -146,7 +146,9 @@ class BusView(JsonView):
                 Code.NOT_FOUND, f"Events up to {floor} are not kept any more.", subject="gone"
             )
         wanted = request.GET.get("type")
-        globs = (wanted,) if wanted and dialect.is_glob(wanted) else None
+        if wanted is not None and not dialect.is_glob(wanted):
+            raise _wrong("type", "It is a type of events; * stands for one part between dots.")
+        globs = None if wanted is None else (wanted,)
         found: list[dict[str, Any]] = []
         position = max(since, floor)
         while len(found) < limit:
@@ -228,12 +230,10 @@ class BusView(JsonView):
             raise _wrong("args", "It is an object.")
         call_id = visit.body.get("callId")
         id = call_id if isinstance(call_id, str) and 0 < len(call_id) <= 64 else new_id()
-        call = dances.Call(self.detail, args, visit.actor(), id)
-        text = await dances.dances_of(visit.room, visit.namespace).call(call)
-        result = orjson.loads(text)
-        status = 200
-        if isinstance(result, dict) and result.keys() == {"error", "code"}:
-            status = _STATUS.get(result["code"], 409)
+        call = dances.Call(self.detail, args, visit.actor(), id, visit.incubator.room.epoch)
+        answer = await dances.dances_of(visit.room, visit.namespace).call(call)
+        result = orjson.loads(answer.text)
+        status = _STATUS.get(result["code"], 409) if answer.is_failure else 200
         return status, {"result": result, "callId": id}
 
     async def _act(self, visit: _Visit, do: Callable[[bus.Writer], Any]) -> Any:

@@ -8,7 +8,9 @@ Order on connect: the replay, ``replay_done``, ``dance_tools``, then what comes.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -34,10 +36,10 @@ from ..ledger.chain import new_id
 from ..machines.json_values import dumps
 from ..rooms import presence
 from ..rooms.appending import RoomIsGone
-from ..rooms.events import Event, NewEvent, Note
+from ..rooms.events import Bell, Event, NewEvent, Note
 from ..rooms.hub import hub
 from ..rooms.live import Place
-from ..rooms.log import room_threads
+from ..rooms.log import aread, room_threads
 from .connection import MOST_WAITING_BYTES, Connection, Frame, Message, Receive, Send, most_bytes
 from .database import in_database
 from .denial import deny
@@ -63,7 +65,7 @@ class Query:
             return str(given.get(name, [""])[0])
 
         since = first("since")
-        if since and not (since.isdecimal() and len(since) < 19):
+        if since and not (since.isascii() and since.isdecimal() and len(since) < 19):
             raise _wrong("since", "It is an id: a number from 0.")
         globs = tuple(each for each in first("types").split(",") if each)
         if not all(map(dialect.is_glob, globs)):
@@ -131,6 +133,8 @@ def agent_of(principal: Principal, wanted: str | None) -> str:
     """
     if wanted is None:
         return principal.name
+    if wanted == principal.name or wanted.startswith(f"{principal.name}/"):
+        return wanted  # as others see it
     if principal.agents is None:
         return f"{principal.name}/{wanted}"[: dialect.MOST_NAME]
     if not any(fnmatchcase(wanted, glob) for glob in principal.agents):
@@ -167,13 +171,13 @@ class BusConnection(Connection):
         self.most_waiting = settings.INCUBATORS.MAX_WAITING
         self.tasks: set[asyncio.Task[None]] = set()
         self.waits: dict[str, Waiting] = {}
+        #: Members with the same one get the same texts; who waits looks at each event itself.
+        self.spelling: tuple[Any, ...] = (self.types, "")
+        self.arrived: deque[int] = deque()  # where the log was when each waiting frame came
+        self.promised = ""
         self.metrics: asyncio.TimerHandle | None = None
 
     # -- its room -------------------------------------------------------------------------------
-
-    @property
-    def spelling(self) -> tuple[Any, ...]:
-        return (self.types, self.address if self.waits else "")
 
     def encode(self, event: Event) -> str | None:
         if self.waits:
@@ -197,12 +201,17 @@ class BusConnection(Connection):
     def was_reset(self, epoch: str, offset: int) -> None:
         self.epoch = epoch
         dances.dances_of(self.room, self.namespace).discard()
-        self._begin_task(self._tell_reset(epoch, offset))
-
-    async def _tell_reset(self, epoch: str, offset: int) -> None:
-        facts = await room_threads.run(store.facts, self.room)
-        self.outbox.push(dialect.reset(epoch, facts.reset_by))
+        self.outbox.promise(self.loop.create_task(self._reset_frame(epoch)))
         self.outbox.push(dialect.replay_done(offset, epoch))
+        if self.place is not None:  # a replay that was not done is done by this one
+            self.place.notes = [each for each in self.place.notes if each.text != self.promised]
+
+    async def _reset_frame(self, epoch: str) -> str:
+        try:
+            by = await room_threads.run(store.reset_by, self.room)
+        except DatabaseError:
+            by = ""
+        return dialect.reset(epoch, by)
 
     def was_closed(self, reason: str, is_gone: bool = False) -> None:
         self.end(1000 if is_gone else 4408, reason=reason)
@@ -216,13 +225,11 @@ class BusConnection(Connection):
         """Join the room, and replay what was asked for."""
         try:
             await presence.enter(self.room, self.address, self.agent)
-            await room_threads.run(
-                store.seen, self.room, self.agent, self.query.role, self.caller.principal.name
-            )
+            await self._be_seen()
             while self.place is None and self.closing is None:
                 facts = await room_threads.run(store.facts, self.room)
                 self.place = await self._join(facts)
-        except (DatabaseError, CommitFailed, LookupError, RoomIsGone):
+        except (DatabaseError, CommitFailed, LookupError, RoomIsGone, Refusal):
             self.end(1011, reason="The bus can't be read now: connect again.")
 
     async def _join(self, facts: store.Facts) -> Place | None:
@@ -249,8 +256,8 @@ class BusConnection(Connection):
             {"name": name, "description": tool.definition.description}
             for name, tool in dances.tools_of(self.machine).items()
         ]
-        texts = [dialect.replay_done(place.room.last, self.epoch)]
-        texts += [dialect.dance_tools(tools)] if tools else []
+        self.promised = dialect.replay_done(place.room.last, self.epoch)
+        texts = [self.promised, dialect.dance_tools(tools)] if tools else [self.promised]
         for text in texts:
             if place.task is None:
                 self.outbox.push(text)
@@ -268,6 +275,12 @@ class BusConnection(Connection):
         if self.place is not None:
             hub().leave(self.place)
         await presence.leave(self.room, self.address)
+        with suppress(DatabaseError):
+            await self._be_seen()
+
+    async def _be_seen(self) -> None:
+        name = self.caller.principal.name
+        await room_threads.run(store.seen, self.room, self.agent, self.query.role, name)
 
     @property
     def is_following(self) -> bool:
@@ -279,11 +292,24 @@ class BusConnection(Connection):
     def _rights_changed(self) -> None:
         if not self.may_replay():
             self.end(4403, Refusal(Code.FORBIDDEN, bus_door("observe", self.namespace).wants))
+            return
+        try:
+            is_same = agent_of(self.caller.principal, self.query.agent_id) == self.agent
+        except Refusal:
+            is_same = False
+        if not is_same:
+            message = f'These credentials do not name the agent "{self.agent}": connect anew.'
+            self.end(4403, Refusal(Code.FORBIDDEN, message))
 
     # -- one frame ------------------------------------------------------------------------------
 
+    async def _wait_in_line(self, message: Message) -> None:
+        self.arrived.append(0 if self.place is None else self.place.room.last)
+        await super()._wait_in_line(message)
+
     async def _answer(self, frame: Frame, is_busy: bool) -> None:
         self.messages += 1
+        position, recorded = self.arrived.popleft(), frame
         try:
             self._check_size(frame, is_busy)
             command = dialect.decode(frame)
@@ -297,13 +323,18 @@ class BusConnection(Connection):
                 case dialect.Ping():
                     await self._send(dialect.pong())
                 case dialect.Wait():
-                    self._wait_for(command)
+                    self._wait_for(command, position)
+                case dialect.Authenticate():
+                    recorded = b'{"type":"authenticate"}'
+                    await self._authenticate(command.token)
+                    self._rights_changed()
+                    await self._send(dialect.authenticated(command.request_id))
                 case dialect.Reset():
                     await self._reset()
                 case _:
                     await self._act(command)
         except Refusal as refusal:
-            await self._refuse(refusal, dialect.request_id_of(frame), frame)
+            await self._refuse(refusal, dialect.request_id_of(frame), recorded)
 
     async def _refuse(self, refusal: Refusal, request_id: str | None, frame: Frame) -> None:
         self.refusals += 1
@@ -322,7 +353,7 @@ class BusConnection(Connection):
 
     def _actor(self, agent_id: str | None = None, role: str | None = None) -> bus.Actor:
         agent = self.agent
-        if agent_id is not None and self.query.agent_id is None:
+        if agent_id is not None:
             agent = agent_of(self.caller.principal, agent_id)
         return bus.Actor(self.caller, agent, role or self.query.role)
 
@@ -365,16 +396,23 @@ class BusConnection(Connection):
         if len(self.tasks) >= self.most_waiting:
             raise Refusal(Code.BUSY, "Too many calls of this connection wait.", retry_after=1)
         actor = self._actor(command.agent_id, command.role)
-        call = dances.Call(command.tool, command.args, actor, command.call_id)
+        call = dances.Call(command.tool, command.args, actor, command.call_id, self.epoch)
         self._begin_task(self._await(call))
 
     async def _await(self, call: dances.Call) -> None:
-        result = await dances.dances_of(self.room, self.namespace).call(call)
-        text = dialect.dance_result(call.call_id, result)
-        if self.place is not None and self.place.task is None:
+        """Tell the result behind what the call did, which may yet have to be heard of."""
+        answer = await dances.dances_of(self.room, self.namespace).call(call)
+        text = dialect.dance_result(call.call_id, answer.text)
+        if self.place is None or self.place.is_gone:
+            return
+        room, offset = self.place.room, answer.offset
+        if offset > room.last:
+            note = Note(self.address, text, after=offset)
+            room.heard(Bell(self.room, answer.epoch, offset + 1, offset, (), [note]))
+        elif self.place.task is not None:
+            self.place.notes.append(Note(self.address, text, after=room.last))
+        else:
             await self._send(text)
-        elif self.place is not None:  # effects are seen before the result
-            self.place.notes.append(Note(self.address, text, after=self.place.room.last))
 
     async def _reset(self) -> None:
         door = self._door("reset")
@@ -391,10 +429,14 @@ class BusConnection(Connection):
         self._respell(change)
 
     def _respell(self, change: Any) -> None:
-        if self.place is None:
+        def respelled() -> None:
             change()
+            self.spelling = (self.types, self.address if self.waits else "")
+
+        if self.place is None:
+            respelled()
         else:
-            self.place.room.respell(self.place, change)
+            self.place.room.respell(self.place, respelled)
 
     def _begin_task(self, work: Any) -> None:
         task = self.loop.create_task(work)
@@ -407,25 +449,40 @@ class BusConnection(Connection):
 
     # -- waiting --------------------------------------------------------------------------------
 
-    def _wait_for(self, command: dialect.Wait) -> None:
-        """Wake the agent by what comes from now on; control wakes always, own events never."""
+    def _wait_for(self, command: dialect.Wait, position: int) -> None:
+        """Wake the agent by what stands behind ``position``; control wakes always, own events
+        never."""
         self._door("observe")
         if len(self.waits) >= self.most_waiting or command.call_id in self.waits:
             raise Refusal(Code.BUSY, "Too many waits, or this callId waits already.")
-        waiting = Waiting(self, command)
+        waiting = Waiting(self, command, position)
 
         def change() -> None:
             self.waits[command.call_id] = waiting
 
         self._respell(change)
+        if self.place is not None and position < (last := self.place.room.last):
+            waiting.is_looking_back = True
+            self._begin_task(self._look_back(waiting, position, last))
+
+    async def _look_back(self, waiting: Waiting, position: int, last: int) -> None:
+        """What came while the message waited for its turn."""
+        while position < last and (events := await aread(self.room, position)):
+            for event in events:
+                if event.offset <= last:
+                    waiting.find(event)
+            position = events[-1].offset
+        waiting.looked_back()
 
     def _look_at(self, event: Event) -> None:
         for waiting in tuple(self.waits.values()):
-            waiting.look_at(event)
+            waiting.find(event)
 
     def woken(self, waiting: Waiting, event: Any) -> None:
         """A wait is over: tell it, behind the event."""
-        self.waits.pop(waiting.call_id, None)
+        if self.waits.get(waiting.call_id) is not waiting:
+            return
+        del self.waits[waiting.call_id]
         text = dialect.wake(waiting.call_id, event)
         self.loop.call_soon(self._tell_wake, text)
 
@@ -458,7 +515,11 @@ class BusConnection(Connection):
 class Waiting:
     """One ``wait`` of a connection."""
 
-    def __init__(self, connection: BusConnection, command: dialect.Wait) -> None:
+    def __init__(self, connection: BusConnection, command: dialect.Wait, after: int) -> None:
+        self.is_looking_back = False
+        self._after = after
+        self._found: Event | None = None
+        self._is_over = False
         self.call_id = command.call_id
         self._connection = connection
         self._types = command.types
@@ -467,24 +528,40 @@ class Waiting:
         if limits:
             self._timer = connection.loop.call_later(min(limits) / 1000, self._time_is_over)
 
-    def look_at(self, event: Event) -> None:
+    def find(self, event: Event) -> None:
+        """The first event that is wanted; what stands before the message is not."""
+        is_first = self._found is None or event.offset < self._found.offset
+        if event.offset > self._after and is_first and self._wants(event):
+            self._found = event
+            if not self.is_looking_back:
+                self._wake(event)
+
+    def looked_back(self) -> None:
+        self.is_looking_back = False
+        if self._found is not None:
+            self._wake(self._found)
+        elif self._is_over:
+            self._time_is_over()
+
+    def _wants(self, event: Event) -> bool:
+        if event.type not in {"event", "control"}:
+            return False
         payload = orjson.loads(event.payload)
         if event.type == "control":
-            target = payload.get("target")
-            is_wanted = target in {None, self._connection.agent}
-        else:
-            is_own = payload.get("agent_id") == self._connection.agent
-            is_wanted = (
-                event.type == "event"
-                and not is_own
-                and self._types is not None
-                and dialect.matches(self._types, payload["event_type"])
-            )
-        if is_wanted:
-            self.cancel()
-            self._connection.woken(self, {"id": event.offset, "type": event.type, **payload})
+            return payload.get("target") in {None, self._connection.agent}
+        is_own = payload.get("agent_id") == self._connection.agent
+        types = self._types
+        return types is not None and not is_own and dialect.matches(types, payload["event_type"])
+
+    def _wake(self, event: Event) -> None:
+        self.cancel()
+        payload = orjson.loads(event.payload)
+        self._connection.woken(self, {"id": event.offset, "type": event.type, **payload})
 
     def _time_is_over(self) -> None:
+        self._is_over = True
+        if self.is_looking_back:  # what came in time may yet be found
+            return
         self._connection.woken(self, None)
 
     def cancel(self) -> None:

@@ -45,3 +45,17 @@ def answer(ctx: Any) -> str:
     """Publishes what another agent waits for."""
     ctx.publish("turn.player_2", {"move": 1})
     return "published"
+
+
+@tool("bus.write")
+def write(ctx: Any, key: str, value: Any) -> None:
+    """Writes one key."""
+    ctx.state[key] = value
+
+
+@tool("bus.spend_and_spoil")
+def spend_and_spoil(ctx: Any, amount: float) -> None:
+    """Costs something, and wants to keep what can't be kept."""
+    charge(amount, model="test")
+    ctx.state["half"] = True
+    ctx.state["x" * 500] = True
