@@ -159,9 +159,13 @@ class Engine:
         try:
             if not is_held:
                 is_held = await writer(database()).run(lambda connection: _claim(connection, id))
-            if not is_held or id in self._drivers:
+            if not is_held or id in self._drivers or id in _being_read:
                 return
-            state = await room_threads.run(load, id)
+            _being_read.add(id)
+            try:
+                state = await room_threads.run(load, id)
+            finally:
+                _being_read.discard(id)
         except (CommitFailed, DatabaseError) as error:
             logger.warning("The run %s can't be taken up now: %s", id, error)
             return
@@ -287,6 +291,8 @@ def _runner() -> Runner:
 
 #: Every run that some loop of this process works on.
 _worked_on: dict[str, Driver] = {}
+#: Those that are about to be: a large one takes longer to read than it is from look to look.
+_being_read: set[str] = set()
 _engines: WeakKeyDictionary[asyncio.AbstractEventLoop, Engine] = WeakKeyDictionary()
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db.models import F
+from django.db.models.signals import post_init
 
 from mashin_surfaces.exceptions import Code
-from mashin_surfaces.models import Run, ServerProcess
+from mashin_surfaces.models import Node, Run, ServerProcess
+from mashin_surfaces.runs.holders import hold
 from mashin_surfaces.timers.moments import before
 from tests.runs import run_effects
 from tests.runs.conftest import Runs, refusal
@@ -95,3 +98,23 @@ async def test_who_was_taken_for_dead_writes_nothing_any_more(runs: Runs) -> Non
     found = await Run.objects.aget(pk=run.pk)
     assert (found.holder, found.status) == (other.pk, "running")
     assert (await runs.node(run, "wait")).status == "running"
+
+
+async def test_a_run_that_is_being_read_is_not_read_once_more(runs: Runs) -> None:
+    run = await runs.run("    gate review\n")
+    await runs.gate(run, "review")
+    await runs.at_rest(run)
+    assert await sync_to_async(hold)("default", run.pk)
+    read: list[Node] = []
+
+    def was_read(instance: Node, **_: object) -> None:
+        read.append(instance)
+
+    post_init.connect(was_read, sender=Node)
+    try:
+        for _ in range(3):
+            runs.engine.take_up(run.pk, is_held=True)
+        await runs.at_rest(run)
+    finally:
+        post_init.disconnect(was_read, sender=Node)
+    assert [node.name for node in read] == ["review"]
