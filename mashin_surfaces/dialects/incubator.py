@@ -15,9 +15,9 @@ from typing import Any, Literal
 import orjson
 
 from ..exceptions import Code, Refusal
-from ..machines.json_values import MAX_DEPTH, is_too_deep
 
 MOST_NAME = 200
+MOST_DEPTH = 64  # objects and lists in one another
 MOST_ID = 64
 MOST_GLOBS = 100
 LONGEST_WAIT = 24 * 3600 * 1000  # milliseconds
@@ -240,9 +240,22 @@ def _object(text: str | bytes) -> dict[str, Any]:
         raise Refusal(Code.INVALID_JSON, "A message is JSON.") from None
     if not isinstance(frame, dict):
         raise Refusal(Code.INVALID_JSON, "A message is a JSON object.")
-    if len(text) > 2 * MAX_DEPTH and is_too_deep(frame):
-        raise Refusal(Code.INVALID_JSON, f"The JSON is nested deeper than {MAX_DEPTH} levels.")
+    if len(text) > 2 * MOST_DEPTH and _is_deeper(frame, MOST_DEPTH):
+        raise Refusal(Code.INVALID_JSON, f"The JSON is nested deeper than {MOST_DEPTH} levels.")
     return frame
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    """orjson reads deeper than it writes: what was let in here could not be told to anybody."""
+    level = [value]
+    for _ in range(most):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
 
 
 def _broken(name: str, code: str, message: str) -> Refusal:

@@ -41,6 +41,12 @@ def refused(frame: Any) -> Refusal:
     return caught.value
 
 
+def detail(refusal: Refusal) -> Any:
+    """The first of its details."""
+    assert refusal.details
+    return refusal.details[0]
+
+
 # -- client → server ------------------------------------------------------------------------------
 
 COMMANDS: list[tuple[dict[str, Any], Command]] = [
@@ -125,17 +131,17 @@ def test_another_type_is_unknown_and_named(type: str) -> None:
 
 @pytest.mark.parametrize("type", [None, 1, True, [], {}])
 def test_a_message_needs_a_type(type: Any) -> None:
-    assert refused({"type": type}).details[0]["path"] == "/type"
+    assert detail(refused({"type": type}))["path"] == "/type"
     assert bus.error_code(refused({})) == "invalid_message"
 
 
 CALL = {"type": "dance_call", "tool": "t", "callId": "c"}
+NO_EVENTS: list[Any] = [None, "", 1, [], "x" * 201, "a\nb", "a\u0000"]
+NO_ARGS: list[Any] = [[], "x", 1, False]
+NO_TYPES: list[Any] = ["a", {}, 1, [1], [""], ["a b"], ["a,b"], ["a"] * 101]
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"type": "publish"}, "/event"),
-    *(
-        ({"type": "publish", "event": event}, "/event")
-        for event in (None, "", 1, [], "x" * 201, "a\nb", "a\u0000")
-    ),
+    *(({"type": "publish", "event": event}, "/event") for event in NO_EVENTS),
     ({"type": "publish", "event": "a", "requestId": ""}, "/requestId"),
     ({"type": "publish", "event": "a", "requestId": "r" * 65}, "/requestId"),
     ({"type": "publish", "event": "a", "requestId": 7}, "/requestId"),
@@ -143,13 +149,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"type": "publish", "event": "a", "agentId": "\t"}, "/agentId"),
     ({"type": "dance_call", "tool": "t"}, "/callId"),
     ({"type": "dance_call", "callId": "c"}, "/tool"),
-    *(({**CALL, "args": args}, "/args") for args in ([], "x", 1, False)),
+    *(({**CALL, "args": args}, "/args") for args in NO_ARGS),
     *(({**CALL, "callId": id}, "/callId") for id in ("", 1, "c" * 65, "\n")),
     ({**CALL, "role": 1}, "/role"),
-    *(({"type": "subscribe", "types": types}, "/types") for types in ("a", {}, 1, [1], [""])),
-    ({"type": "subscribe", "types": ["a b"]}, "/types"),
-    ({"type": "subscribe", "types": ["a,b"]}, "/types"),
-    ({"type": "subscribe", "types": ["a"] * 101}, "/types"),
+    *(({"type": "subscribe", "types": types}, "/types") for types in NO_TYPES),
     ({"type": "set_state", "key": "k"}, "/value"),
     ({"type": "set_state", "value": 1}, "/key"),
     *(
@@ -182,7 +185,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 def test_a_missing_or_wrong_field_is_named(frame: dict[str, Any], path: str) -> None:
     refusal = refused(frame)
     assert bus.error_code(refusal) == "invalid_message"
-    assert refusal.details[0]["path"] == path
+    assert detail(refusal)["path"] == path
     assert refusal.message.startswith(path[1:])
 
 

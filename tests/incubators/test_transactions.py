@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def room(transactional_db: None) -> int:
-    return store.find("hive").pk
+    return int(store.find("hive").pk)
 
 
 def append(writer: Writer, do: Any) -> Append:
