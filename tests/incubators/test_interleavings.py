@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from tests.incubators.conftest import Agent
+from tests.incubators.conftest import Agent, Frame
 from tests.incubators.pairs import Follower, Pair, two_servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
@@ -93,7 +93,7 @@ class Walker:
             await agent.say("ping")
             await self.until(agent, "pong")
 
-    async def until(self, agent: Agent, type: str) -> dict[str, object]:
+    async def until(self, agent: Agent, type: str) -> Frame:
         while True:
             frame = await agent.hear()
             self.follower.take(frame)

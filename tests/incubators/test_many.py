@@ -1,0 +1,234 @@
+"""Many agents over two processes: claims, the budget, and a crowd that publishes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.incubators.conftest import Agent, Frame, Hive
+from tests.incubators.pairs import Pair, two_servers
+
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
+
+RESOURCES = [f"r{number}" for number in range(10)]
+
+
+@pytest.fixture(scope="module", params=["sqlite valkey", "postgresql"])
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
+    folder: Path = tmp_path_factory.mktemp("many")
+    with two_servers(folder, request.param) as servers:
+        yield servers
+
+
+# -- claims ---------------------------------------------------------------------------------------
+
+
+async def claim_around(agent: Agent, name: str, chance: random.Random) -> Counter[str]:
+    """Want resources that others want, too; give some back, let others run out."""
+    became: Counter[str] = Counter()
+    await agent.until("replay_done")
+    for number in range(8):
+        resource = chance.choice(RESOURCES)
+        await agent.say("claim", resource=resource, ttlMs=chance.randint(1, 200), requestId="c")
+        while True:
+            frame = await agent.hear()
+            if frame["type"] == "error" and frame["requestId"] == "c":
+                assert frame["code"] == "claimed"
+                assert frame["details"][0]["owner"] != name
+                became["refused"] += 1
+                break
+            is_ours = frame["type"] == "claim_changed" and frame["owner"] == name
+            if is_ours and frame["status"] in {"claimed", "renewed"}:
+                became["held"] += 1
+                if number % 3 == 0:
+                    await agent.say("release", resource=resource, requestId="r")
+                break
+        await asyncio.sleep(chance.uniform(0, 0.05))
+    return became
+
+
+def folded(frames: list[Frame]) -> Counter[str]:
+    """Go through the claims of a log; raises when two own one thing, or a fence does not rise."""
+    owners: dict[str, tuple[str, int]] = {}
+    highest: dict[str, int] = {}
+    statuses: Counter[str] = Counter()
+    for frame in frames:
+        if frame["type"] != "claim_changed":
+            continue
+        resource, owner, fence = frame["resource"], frame["owner"], frame["fence"]
+        statuses[frame["status"]] += 1
+        if frame["status"] == "claimed":
+            assert resource not in owners, frame
+            assert fence > highest.get(resource, 0), frame
+            owners[resource], highest[resource] = (owner, fence), fence
+        else:
+            assert owners[resource] == (owner, fence), frame
+            if frame["status"] in {"released", "expired"}:
+                del owners[resource]
+    return statuses
+
+
+async def test_50_claimants_never_own_the_same_at_one_place_of_the_log(pair: Pair) -> None:
+    namespace, token = pair[0].fresh(), pair[0].token("ada", "*")
+    chance = random.Random(5)
+    async with asyncio.timeout(120), AsyncExitStack() as stack:
+        watchers = [
+            await stack.enter_async_context(hive.agent(namespace, token, types="end"))
+            for hive in pair
+        ]
+        listening = [asyncio.ensure_future(watcher.until("event")) for watcher in watchers]
+        agents = [
+            await stack.enter_async_context(
+                pair[number % 2].agent(namespace, token, agentId=f"a{number}")
+            )
+            for number in range(50)
+        ]
+        became = await asyncio.gather(
+            *(
+                claim_around(agent, f"ada/a{number}", random.Random(chance.random()))
+                for number, agent in enumerate(agents)
+            )
+        )
+        # Whoever holds something yet loses it: its fence is older than the next one's.
+        held = 1
+        while held:
+            answer = await pair[1].http("GET", f"/api/{namespace}/claims", token=token)
+            held = len(answer.json())
+            await asyncio.sleep(0.05)
+        stale: dict[str, int] = {}
+        for frame in agents[0].heard:
+            if frame["type"] == "claim_changed":
+                stale[frame["resource"]] = frame["fence"]
+        for resource in RESOURCES:
+            path = f"/api/{namespace}/claims"
+            claimed = await pair[1].http("POST", path, {"resource": resource}, token=token)
+            assert claimed.status_code == 201
+            assert claimed.json()["fence"] > stale.get(resource, 0)
+        await pair[0].http("POST", f"/api/{namespace}/events", {"type": "end"}, token=token)
+        await asyncio.gather(*listening)
+    statuses = folded(watchers[0].heard)
+    assert folded(watchers[1].heard) == statuses
+    assert all(statuses[each] for each in ("claimed", "released", "expired"))
+    assert sum(became, Counter())["refused"]
+
+
+# -- the budget -----------------------------------------------------------------------------------
+
+
+async def test_20_calls_at_once_spend_one_call_beyond_the_cap_at_most(pair: Pair) -> None:
+    namespace, boss = pair[0].fresh(), pair[0].token("ada", "*")
+    worker = pair[0].token("worker", "bus:observe", "bus:publish", "bus:act")
+    async with asyncio.timeout(60), AsyncExitStack() as stack:
+        agents = [
+            await stack.enter_async_context(pair[number % 2].agent(namespace, worker))
+            for number in range(20)
+        ]
+        assert await agents[0].call("spend", {"amount": 0.95}) == "spent"
+        calls = [agent.call("spend", {"amount": 0.1}) for agent in agents]
+        results = await asyncio.gather(*calls)
+        spent = [result for result in results if result == "spent"]
+        refused = [result["code"] for result in results if result != "spent"]
+        assert (len(spent), refused) == (1, ["halted"] * 19)
+        for agent in agents:  # some have heard of it before their answer
+            if not any(frame["type"] == "control" for frame in agent.heard):
+                await agent.until("control")
+            (halt,) = [frame for frame in agent.heard if frame["type"] == "control"]
+            assert (halt["command"], halt["reason"]) == ("halt", "Budget exceeded")
+    await asyncio.to_thread(pair[1].project.kill)
+    await asyncio.to_thread(pair[1].project.start)
+    async with pair[1].agent(namespace, worker, since=0) as agent:
+        assert (await agent.until("control"))["reason"] == "Budget exceeded"
+        assert (await agent.call("spend", {"amount": 0.1}))["code"] == "halted"
+        assert (await agent.refused("publish", event="x"))["code"] == "halted"
+    for hive in pair:
+        counted = (await hive.http("GET", f"/api/{namespace}/metrics", token=boss)).json()
+        assert counted["totalCost"] == pytest.approx(1.05)
+
+
+# -- a crowd --------------------------------------------------------------------------------------
+
+CROWD = 200
+EACH = 100  # events of one agent, ten in a second
+
+
+def resident(hive: Hive) -> int:
+    """Bytes that the server's processes hold."""
+    process = hive.project.process
+    assert process is not None
+    pages = 0
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                if os.getpgid(int(folder.name)) == process.pid:
+                    pages += int((folder / "statm").read_text().split()[1])
+            except (ProcessLookupError, FileNotFoundError):
+                continue
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def publish_steadily(agent: Agent, number: int) -> list[int]:
+    """Ten events a second, or as fast as they are taken; their ids."""
+    await agent.until("replay_done")
+    ids = []
+    loop = asyncio.get_running_loop()
+    began = loop.time() + number / CROWD / 10
+    for count in range(EACH):
+        await asyncio.sleep(max(0.0, began + count / 10 - loop.time()))
+        await agent.say("publish", event=f"load.t{number % 10}", data=count, requestId=f"{count}")
+        ids.append((await agent.until("publish_ack", requestId=f"{count}"))["eventId"])
+        agent.heard.clear()
+    return ids
+
+
+async def watch(agent: Agent) -> list[int]:
+    """The ids of events until the end."""
+    ids: list[int] = []
+    while True:
+        frame: Any = await agent.hear()
+        agent.heard.clear()
+        if frame["type"] == "event":
+            if frame["event_type"] == "end":
+                return ids
+            ids.append(frame["id"])
+
+
+async def test_a_crowd_loses_nothing_and_is_counted_to_the_event(pair: Pair) -> None:
+    namespace, token = pair[0].fresh(), pair[0].token("ada", "*")
+    async with asyncio.timeout(180), AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        watchers = [
+            await enter(hive.agent(namespace, token, types=f"end,load.t{number}"))
+            for number in (0, 7)
+            for hive in pair
+        ]
+        watching = [asyncio.ensure_future(watch(watcher)) for watcher in watchers]
+        agents = [
+            await enter(pair[number % 2].agent(namespace, token, agentId=f"a{number}", types="-"))
+            for number in range(CROWD)
+        ]
+        before = [resident(hive) for hive in pair]
+        published = await asyncio.gather(
+            *(publish_steadily(agent, number) for number, agent in enumerate(agents))
+        )
+        after = [resident(hive) for hive in pair]
+        await pair[0].http("POST", f"/api/{namespace}/events", {"type": "end"}, token=token)
+        seen = await asyncio.gather(*watching)
+    for watched, ids in zip((0, 0, 7, 7), seen, strict=True):
+        wanted = [id for number in range(watched, CROWD, 10) for id in published[number]]
+        assert ids == sorted(wanted)
+    for hive in pair:
+        counted = (await hive.http("GET", f"/api/{namespace}/metrics", token=token)).json()
+        types = {f"load.t{number}": CROWD * EACH // 10 for number in range(10)}
+        assert counted["eventCounts"] == {**types, "end": 1}
+    grown = [now - then for now, then in zip(after, before, strict=True)]
+    assert max(grown) < 100 * 1024 * 1024, grown
