@@ -22,11 +22,11 @@ from tests.live import ROOT
 from tests.rooms.databases import PATIENCE, SQLITE, SharedDatabase
 from tests.servers import postgres
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(300)]
 
 WORKERS = 3
 #: Seconds within which all runs end, and those between two looks whether they have.
-DEADLINE, LOOK = 90.0, 0.2
+DEADLINE, LOOK = 200.0, 0.2
 MACHINE = Path(__file__).with_name("hardy.mashin")
 #: Nodes of the machine: those that must not be repeated, those that fail the first time, all that
 #: ask effects, and the gates.
