@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -42,8 +43,10 @@ logger = logging.getLogger(__name__)
 #: Seconds between two looks for what is due, at most and at least.
 LOOK = 0.5
 SOONEST = 0.01
-#: Runs that are taken up by one look.
-MOST_TAKEN = 100
+#: Runs that are found by one look, and those of them that are being taken up at once: what is left
+#: others may have, and soon.
+MOST_FOUND = 100
+MOST_TAKEN = 12
 
 
 class Engine:
@@ -57,6 +60,7 @@ class Engine:
         self._looking: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._idle: set[str] = set()
+        self._taking: set[str] = set()
 
     def start(self) -> None:
         """Look for what is due from now on."""
@@ -147,13 +151,21 @@ class Engine:
         driver = self._drivers.get(id)
         if driver is not None:
             driver.poke()
-        else:
-            self._spawn(self._take(id, is_held=is_held))
+        elif id not in self._taking:
+            self._taking.add(id)
+            self._spawn(self._take_in_turn(id, is_held=is_held))
 
     def news(self) -> None:
         """Somebody told that a run has something to do."""
         self._news.set()
         self.runner.news()
+
+    async def _take_in_turn(self, id: str, *, is_held: bool) -> None:
+        try:
+            await self._take(id, is_held=is_held)
+        finally:
+            self._taking.discard(id)
+            self._news.set()  # there may be more to take
 
     async def _take(self, id: str, *, is_held: bool) -> None:
         try:
@@ -220,8 +232,7 @@ class Engine:
                 for id in idle & self._idle:
                     self.take_up(id, is_held=True)
                 self._idle = idle
-                for id in found.due[: max(0, settings.RUNS.MAX_RUNS - len(self._drivers))]:
-                    self.take_up(id)
+                self._take_some(found.due)
             except DatabaseError as error:
                 if not is_failing:
                     logger.warning("What is due for runs can't be read: %s", error)
@@ -231,6 +242,13 @@ class Engine:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._news.wait()
+
+    def _take_some(self, due: list[str]) -> None:
+        """Take up some of what is due, any of it: all processes see the same."""
+        free = [id for id in due if id not in self._taking and id not in self._drivers]
+        places = min(MOST_TAKEN - len(self._taking), settings.RUNS.MAX_RUNS - self.working_on)
+        for id in random.sample(free, max(0, min(places, len(free)))):
+            self.take_up(id)
 
 
 class Found(NamedTuple):
@@ -246,10 +264,10 @@ def _look() -> Found:
     runs = Run.objects.using(database())
     now = datetime.now(UTC)
     is_due = Q(holder="", due_at__lte=now)
-    due = list(runs.filter(is_due).order_by("due_at").values_list("pk", flat=True)[:MOST_TAKEN])
-    if len(due) < MOST_TAKEN:
+    due = list(runs.filter(is_due).order_by("due_at").values_list("pk", flat=True)[:MOST_FOUND])
+    if len(due) < MOST_FOUND:
         orphans = runs.exclude(holder="").exclude(holder__in=living())
-        due += orphans.values_list("pk", flat=True)[:MOST_TAKEN]
+        due += orphans.values_list("pk", flat=True)[:MOST_FOUND]
     held = dict(runs.filter(holder=process.process_id()).values_list("pk", "version"))
     later = runs.filter(holder="", due_at__gt=now).order_by("due_at")
     moment = later.values_list("due_at", flat=True).first()
