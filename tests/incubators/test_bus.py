@@ -298,6 +298,7 @@ async def test_control_wakes_everybody_and_time_wakes_with_nothing(hive: Hive, t
 async def test_a_reset_clears_everything_and_ids_go_on_rising(hive: Hive, token: str) -> None:
     namespace = hive.fresh()
     async with hive.agent(namespace, token) as one, hive.agent(namespace, token) as two:
+        await two.until("dance_tools")  # it is there before the reset
         (before,) = await publish(one, "a")
         await one.say("set_state", key="k", value=1)
         await one.say("claim", resource="r")
