@@ -74,19 +74,23 @@ class Target:
 
 @dataclass(frozen=True)
 class Limit:
-    """One row without a ratio: what our number must at most be; the peer's, to see it beside."""
+    """One row without a ratio: what our number must at most be, if anything; another number, to
+    see it beside: the peer's, or what the title says."""
 
     title: str
     ours: str
     peer: str
-    at_most: float
+    at_most: float | None = None
 
     def row(self, session: Session) -> str | None:
         ours, peer = session.median(self.ours), session.median(self.peer)
         if ours is None or peer is None:
             return None
-        met = "met" if ours <= self.at_most else "**missed**"
-        return f"| {self.title} | {ours:,.1f} | {peer:,.1f} | | {met} (≤ {self.at_most:g}) |"
+        held = ""
+        if self.at_most is not None:
+            met = "met" if ours <= self.at_most else "**missed**"
+            held = f"{met} (≤ {self.at_most:g}) "
+        return f"| {self.title} | {ours:,.1f} | {peer:,.1f} | | {held}|"
 
 
 @contextlib.contextmanager

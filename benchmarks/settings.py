@@ -11,4 +11,5 @@ MASHIN_SURFACES = {
     **project.MASHIN_SURFACES,
     "MODULES": ["benchmarks.effects"],
     "ROOMS": {"topic": {"COUNT": None, "AGE": None}},
+    "RUNS": {"AUTH": ["none"]},
 }
