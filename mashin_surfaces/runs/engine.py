@@ -245,6 +245,8 @@ class Engine:
 
     def _take_some(self, due: list[str]) -> None:
         """Take up some of what is due, any of it: all processes see the same."""
+        for id in self._drivers.keys() & set(due):
+            self._drivers[id].poke()  # it is not ours any more, and does not know it yet
         free = [id for id in due if id not in self._taking and id not in self._drivers]
         places = min(MOST_TAKEN - len(self._taking), settings.RUNS.MAX_RUNS - self.working_on)
         for id in random.sample(free, max(0, min(places, len(free)))):
