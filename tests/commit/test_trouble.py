@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import threading
 import time
@@ -16,7 +15,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from mashin_surfaces.commit import CommitFailed, GroupCommit, writer
+from mashin_surfaces.commit import CommitFailed, GroupCommit
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -246,18 +245,3 @@ def test_a_unit_may_read_before_it_writes_whatever_the_settings_say(
 
     group.run_now(unit)
     assert stored() == [1]
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_process_has_a_writer_of_its_own(numbers: Numbers) -> None:
-    writer().put_now(numbers, 1)
-    child = os.fork()
-    if child == 0:
-        try:
-            writer().put_now(numbers, 2)
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    writer().put_now(numbers, 3)
-    assert stored() == [1, 2, 3]

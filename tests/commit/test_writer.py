@@ -12,7 +12,8 @@ import pytest
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from mashin_surfaces.commit import CommitFailed, GroupCommit
+from mashin_surfaces.commit import CommitFailed, GroupCommit, writer
+from tests.forks import forked, forks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -211,3 +212,11 @@ async def test_statements_of_many_rows_make_no_temporary_files(
     await group.put(numbers, 1)
     place = group.run_now(lambda connection: connection.connection.execute("pragma temp_store"))
     assert place.fetchone() == (2,)  # memory
+
+
+@forks
+def test_a_forked_process_has_a_writer_of_its_own(numbers: Numbers) -> None:
+    writer().put_now(numbers, 1)
+    assert forked(lambda: writer().put_now(numbers, 2)) == 0
+    writer().put_now(numbers, 3)
+    assert stored() == [1, 2, 3]

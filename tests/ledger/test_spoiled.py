@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +21,7 @@ from mashin_surfaces.ledger.models import SurfaceAccess
 from mashin_surfaces.ledger.record import record, record_now
 from mashin_surfaces.ledger.sink import AccessSink, sink
 from mashin_surfaces.ledger.verify import lanes, verify
+from tests.forks import forked, forks
 from tests.ledger.rows import access
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -141,17 +141,10 @@ def test_a_ledger_that_can_not_be_read_is_not_called_good() -> None:
     assert failed.value.returncode == 2
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@forks
 def test_a_forked_process_has_a_lane_of_its_own() -> None:
     record_now(access())
-    child = os.fork()
-    if child == 0:
-        try:
-            record_now(access())
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert forked(lambda: record_now(access())) == 0
     record_now(access())
     assert [verify(lane) for lane in lanes()] == [None, None]
 

@@ -13,6 +13,7 @@ from mashin_surfaces.timers import process
 from mashin_surfaces.timers.clock import KIND, Clock, clock
 from mashin_surfaces.timers.models import ServerProcess, Timer
 from mashin_surfaces.timers.moments import after, before
+from tests.forks import forked, forks
 
 from .workers import until
 
@@ -198,22 +199,18 @@ def test_trouble_with_the_database_is_said_once_and_so_is_its_end(
     assert ServerProcess.objects.exists()
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@forks
 def test_a_forked_process_is_another_with_a_clock_of_its_own() -> None:
     clock.start()
     until(ServerProcess.objects.exists)
     parent = process.process_id()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            clock.start()
-            until(lambda: ServerProcess.objects.filter(pid=os.getpid()).exists(), PATIENCE)
-            if process.process_id() != parent:
-                code = 0
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def work() -> None:
+        clock.start()
+        until(lambda: ServerProcess.objects.filter(pid=os.getpid()).exists(), PATIENCE)
+        assert process.process_id() != parent
+
+    assert forked(work) == 0
     assert ServerProcess.objects.filter(pk=parent, pid=os.getpid()).exists()
 
 
