@@ -9,6 +9,7 @@ from .identity import threads as identity_threads
 from .incubators import clock as bus_clock
 from .incubators import metrics as bus_metrics
 from .ledger.record import check_writer
+from .machines.registry import definition_threads
 from .machines.watch import bump_if_migrated, on_bump, watcher
 from .rooms import doorbell, hub, retention
 from .rooms.log import room_threads
@@ -32,6 +33,7 @@ def end_threads() -> None:
     watcher.stop()
     doorbell.close()
     room_threads.close()
+    definition_threads.close()
     close_writers()
     identity_threads.close()
     effect_threads.close()

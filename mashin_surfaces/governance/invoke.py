@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 
 from ..exceptions import Code, Refusal
 from ..identity.principal import Principal
@@ -18,10 +18,7 @@ async def ainvoke(machine: str, input: dict[str, Any], *, principal: Principal) 
 
     ``principal``: in whose name (``identity.principal``); it needs ``machines:run:<machine>``.
     """
-    snapshot = registry.fresh()
-    if snapshot is None:
-        snapshot = await sync_to_async(registry.refresh, thread_sensitive=False)()
-    compiled = snapshot.machines.get(machine)
+    compiled = (await registry.afresh()).machines.get(machine)
     if compiled is None or not compiled.enabled:
         raise Refusal(Code.NOT_FOUND, f'There is no machine "{machine}".')
     door = door_within(governed(compiled), "code")

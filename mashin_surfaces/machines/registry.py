@@ -7,14 +7,17 @@ is up to the packages above: they listen.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ..conf import settings
+from ..threads import Threads
 from .definition import MachineDefinition
 from .models import Epoch, Machine, Surface
 from .schemas import Schema
@@ -23,6 +26,9 @@ from .watch import watcher
 logger = logging.getLogger(__name__)
 
 DEFINITIONS = "definitions"
+
+#: Where the definitions are read, for those on event loops.
+definition_threads = Threads("mashin-definitions", lambda: 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -89,6 +95,9 @@ class Registry:
     def __init__(self) -> None:
         self._snapshot = EMPTY
         self._fresh_until = 0.0
+        self._readings: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Snapshot]] = (
+            WeakKeyDictionary()
+        )
         self._lock = threading.Lock()
         self._listeners: list[Callable[[Snapshot], None]] = []
 
@@ -123,6 +132,17 @@ class Registry:
         for listener in self._listeners:
             listener(snapshot)
         return snapshot
+
+    async def afresh(self) -> Snapshot:
+        """``fresh``, refreshed when need be; all of a loop who need it wait for one reading."""
+        snapshot = self.fresh()
+        if snapshot is not None:
+            return snapshot
+        loop = asyncio.get_running_loop()
+        reading = self._readings.get(loop)
+        if reading is None or reading.done():
+            reading = self._readings[loop] = loop.create_task(definition_threads.run(self.refresh))
+        return await asyncio.shield(reading)  # who is cancelled leaves the others theirs
 
     def forget(self) -> None:
         """Start over: for tests, whose databases come and go."""

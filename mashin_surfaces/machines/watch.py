@@ -6,7 +6,6 @@ One small query every ``WATCH_INTERVAL`` seconds; a change made in this process 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +27,6 @@ class Watcher:
         self._seen: dict[str, int] = {}
         self._wake = threading.Event()
         self._lock = threading.Lock()
-        self._process: int | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
 
@@ -39,26 +37,28 @@ class Watcher:
     def start(self) -> None:
         """Start the thread, once in a process (also once more after a fork)."""
         with self._lock:
-            if self._process == os.getpid():
+            if self._is_running():
                 return
-            self._process, self._stopping = os.getpid(), False
+            self._stopping = False
             self._thread = threading.Thread(target=self._run, name="mashin-watch", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         """End the thread and its connection; ``start`` begins anew."""
         with self._lock:
-            if self._thread is not None and self._process == os.getpid():
+            if self._thread is not None and self._is_running():
                 self._stopping = True
                 self._wake.set()
                 self._thread.join()
-            self._process = self._thread = None
+            self._thread = None
+
+    def _is_running(self) -> bool:
+        """Also False in the child of a fork, which has the object but not the thread."""
+        return self._thread is not None and self._thread.is_alive()
 
     def watches(self, epoch: str) -> bool:
         """Whether the thread runs and somebody is called when ``epoch`` moves."""
-        return (
-            self._process == os.getpid() and not self._stopping and bool(self._callbacks.get(epoch))
-        )
+        return epoch in self._callbacks and not self._stopping and self._is_running()
 
     def look(self) -> None:
         """Look now; raises ``DatabaseError`` when the database can't be read."""

@@ -60,10 +60,7 @@ async def apublish(
     machine: str, value: Any, topic: str = "", *, durable: bool = True
 ) -> int | None:
     """``publish`` on an event loop. It is not part of any transaction of the caller."""
-    snapshot = registry.fresh()
-    if snapshot is None:
-        snapshot = await room_threads.run(registry.refresh)
-    event = _event(_machine(machine, snapshot), value)
+    event = _event(_machine(machine, await registry.afresh()), value)
     room = await aroom_of_topic(machine, topic)
     if not durable:
         _ring(room, event)

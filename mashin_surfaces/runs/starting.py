@@ -9,7 +9,6 @@ from decimal import Decimal
 from time import perf_counter_ns
 from typing import Any, Final
 
-from asgiref.sync import sync_to_async
 from django.db import DatabaseError
 
 from ..commit import CommitFailed
@@ -157,10 +156,7 @@ def _must_not_wait(run: Run, alias: str) -> None:
 
 
 async def _machine(name: str) -> GovernedMachine:
-    snapshot = registry.fresh()
-    if snapshot is None:
-        snapshot = await sync_to_async(registry.refresh, thread_sensitive=False)()
-    compiled = snapshot.machines.get(name)
+    compiled = (await registry.afresh()).machines.get(name)
     if compiled is None or not compiled.enabled:
         raise Refusal(Code.NOT_FOUND, f'There is no machine "{name[:100]}".', subject="machine")
     return governed(compiled)
