@@ -27,12 +27,13 @@ Command_ = Literal["halt", "pause", "resume"]
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """An event for everybody."""
+    """An event for everybody. ``call_id``, here and below: done once, however often it is said."""
 
     event: str
     data: Any = None
     request_id: str | None = None
     agent_id: str | None = None
+    call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class SetState:
     value: Any
     if_version: int | None = None
     request_id: str | None = None
+    call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class DeleteState:
 
     key: str
     request_id: str | None = None
+    call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Claim:
     resource: str
     ttl_ms: int | None = None
     request_id: str | None = None
+    call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class Release:
 
     resource: str
     request_id: str | None = None
+    call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ class Control:
     reason: str
     target: str | None = None
     request_id: str | None = None
+    call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +158,10 @@ def decode(text: str | bytes) -> Command:
 
 
 def _publish(frame: dict[str, Any]) -> Publish:
-    request_id, agent_id = _id(frame, "requestId"), _optional(frame, "agentId")
-    return Publish(_text(frame, "event"), frame.get("data", {}), request_id, agent_id)
+    agent_id, data = _optional(frame, "agentId"), frame.get("data", {})
+    return Publish(
+        _text(frame, "event"), data, _id(frame, "requestId"), agent_id, _id(frame, "callId")
+    )
 
 
 def _dance_call(frame: dict[str, Any]) -> DanceCall:
@@ -169,7 +177,7 @@ def _set_state(frame: dict[str, Any]) -> SetState:
     if "value" not in frame:
         raise _broken("value", "missing", "It has to be there.")
     version = _number(frame, "ifVersion", 0)
-    return SetState(_text(frame, "key"), frame["value"], version, _id(frame, "requestId"))
+    return SetState(_text(frame, "key"), frame["value"], version, *_ids(frame))
 
 
 def _call_id(frame: dict[str, Any]) -> str:
@@ -187,7 +195,7 @@ def control_of(frame: dict[str, Any]) -> Control:
     reason = frame.get("reason", "")
     if not isinstance(reason, str) or len(reason) > 1000:
         raise _broken("reason", "type", "It is a text of at most 1000 characters.")
-    return Control(command, reason, _optional(frame, "target"), _id(frame, "requestId"))
+    return Control(command, reason, _optional(frame, "target"), *_ids(frame))
 
 
 def _wait(frame: dict[str, Any]) -> Wait:
@@ -212,11 +220,11 @@ _READERS: Mapping[str, Callable[[dict[str, Any]], Command]] = {
     "reset": lambda frame: Reset(),
     "subscribe": lambda frame: Subscribe(None if frame.get("types") is None else _types(frame)),
     "set_state": _set_state,
-    "delete_state": lambda frame: DeleteState(_text(frame, "key"), _id(frame, "requestId")),
+    "delete_state": lambda frame: DeleteState(_text(frame, "key"), *_ids(frame)),
     "claim": lambda frame: Claim(
-        _text(frame, "resource"), _number(frame, "ttlMs", 1), _id(frame, "requestId")
+        _text(frame, "resource"), _number(frame, "ttlMs", 1), *_ids(frame)
     ),
-    "release": lambda frame: Release(_text(frame, "resource"), _id(frame, "requestId")),
+    "release": lambda frame: Release(_text(frame, "resource"), *_ids(frame)),
     "control": control_of,
     "wait": _wait,
     "authenticate": _authenticate,
@@ -285,6 +293,11 @@ def _id(frame: dict[str, Any], name: str) -> str | None:
     if not isinstance(value, str) or not 0 < len(value) <= MOST_ID or not value.isprintable():
         raise _broken(name, "type", f"It is a printable text of 1 to {MOST_ID} characters.")
     return value
+
+
+def _ids(frame: dict[str, Any]) -> tuple[str | None, str | None]:
+    """The request id, and the call id."""
+    return _id(frame, "requestId"), _id(frame, "callId")
 
 
 def _number(frame: dict[str, Any], name: str, least: int) -> int | None:
@@ -364,8 +377,15 @@ def dance_result(call_id: str, result: str) -> str:
     return f'{{"type":"dance_result","callId":{_json(call_id)},"result":{result}}}'
 
 
-def publish_ack(event_id: int, request_id: str | None) -> str:
-    return _json({"type": "publish_ack", "eventId": event_id, **_request(request_id)})
+def publish_ack(event_id: int, request_id: str | None, call_id: str | None = None) -> str:
+    call = {} if call_id is None else {"callId": call_id}
+    return _json({"type": "publish_ack", "eventId": event_id, **_request(request_id), **call})
+
+
+def ack(call_id: str, id: int, outcome: Mapping[str, Any]) -> str:
+    """What brought a ``callId`` is done: where it stands, and what came of it (a ``version``, a
+    ``fence``)."""
+    return _json({"type": "ack", "callId": call_id, "id": id, **outcome})
 
 
 def reset(epoch: str, by: str) -> str:

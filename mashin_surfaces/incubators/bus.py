@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter_ns
 from typing import Any, Final
 
+import orjson
 from django.db.models import Max
 
 from ..commit import CommitFailed
@@ -26,13 +27,15 @@ from ..ledger.record import companions
 from ..machines.json_values import dumps
 from ..rooms.appending import Append, RoomIsGone
 from ..rooms.events import Appended, NewEvent
-from ..rooms.log import aput, database
-from ..rooms.models import Room
+from ..rooms.log import aput, database, room_threads
+from ..rooms.models import Room, RoomEvent
 from ..rooms.storable import has_nul
-from .models import Claim, Incubator, StateEntry
+from .models import Claim, DanceCall, Incubator, StateEntry
 
 #: Statuses in which those who may control a bus still act on it.
 STOPPED: Final = frozenset({Room.Status.PAUSED.value, Room.Status.HALTED.value})
+#: Seconds for which an answer is remembered.
+REMEMBERED: Final = 600.0
 _AFTER: Final = {
     "halt": Room.Status.HALTED,
     "pause": Room.Status.PAUSED,
@@ -57,11 +60,14 @@ class Writer:
     agent: str
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     events: list[NewEvent] = field(default_factory=list)
+    #: By which its entries are found again; "" when nobody will look.
+    call_id: str = ""
     #: What the room's status became; None when it stayed.
     status: str | None = None
 
     def tell(self, type: str, **payload: Any) -> None:
-        self.events.append(NewEvent(type, dumps(payload).decode(), self.agent[:200]))
+        text = dumps(payload).decode()
+        self.events.append(NewEvent(type, text, self.agent[:200], self.call_id))
 
     def publish(self, event: str, data: Any) -> None:
         _check_name("event", event)
@@ -150,6 +156,17 @@ class Writer:
             raise Refusal(Code.FORBIDDEN, f'"{resource}" is claimed by {claim.owner}.')
         self._freed(claim, "released")
 
+    def free(self, resource: str, fence: int) -> None:
+        """Take it from whoever has it by this fence: for those who may control the bus."""
+        claim = Claim.objects.using(database()).filter(room=self.room, resource=resource).first()
+        if claim is None or not claim.owner or self._is_over(claim):
+            raise Refusal(Code.NOT_FOUND, f'Nobody has claimed "{resource}".', subject="claim")
+        if claim.fence != fence:
+            raise Refusal(
+                Code.CONFLICT, f'"{resource}" has been claimed again since, by {claim.owner}.'
+            )
+        self._freed(claim, "released")
+
     def expire(self) -> None:
         """Free what has been claimed for long enough."""
         over = Claim.objects.using(database()).filter(room=self.room, expires_at__lte=self.now)
@@ -211,9 +228,13 @@ async def act(
     do: Callable[[Writer], Any] | None,
     *,
     events: list[NewEvent] | None = None,
+    call_id: str | None = None,
 ) -> tuple[Appended, Any]:
     """Do something on the bus in one transaction with its access row: where it stands, and what
     ``do`` returned. ``events`` alone need no look at the database.
+
+    With ``call_id`` it is done once: said again by the same principal, it is answered by what came
+    of it the first time.
 
     Raises ``Refusal``; the caller records it. Conflict with the subject ``halted`` or ``paused``
     when the bus is stopped for those without ``bus:control``.
@@ -221,16 +242,24 @@ async def act(
     if has_nul(given):
         raise Refusal(Code.INVALID_INPUT, "Text with NUL characters can't be kept.")
     writer = Writer(room, actor.agent, events=events if events is not None else [])
+    writer.call_id = call_id or ""
     result: list[Any] = []
-    may_control = actor.caller.principal.holds(f"bus:control:{door.path.rpartition('/')[2]}")
+    principal = actor.caller.principal
+    may_control = principal.holds(f"bus:control:{door.path.rpartition('/')[2]}")
 
     def also() -> None:
+        if call_id is not None:
+            _check_is_new(room, principal.name, call_id)
         if do is not None:
             result[:] = [do(writer)]
             item.status = writer.status
+        if call_id is not None:
+            text = dumps(result[0] if result else None).decode()
+            remember(room, principal.name, call_id, "", text)
 
     despite = STOPPED if may_control else ()
-    item = Append(room, writer.events, also=None if do is None else also, despite=despite)
+    needs_a_look = do is not None or call_id is not None
+    item = Append(room, writer.events, also=also if needs_a_look else None, despite=despite)
     began = perf_counter_ns()
 
     def row() -> Access | None:
@@ -240,6 +269,8 @@ async def act(
 
     try:
         appended = await aput(item, *companions(database(), row))
+    except _IsKnown as known:
+        return await room_threads.run(_place_of, room, known.call_id), orjson.loads(known.text)
     except RoomIsGone:
         raise Refusal(Code.NOT_FOUND, "This namespace is gone.", subject="namespace") from None
     except CommitFailed:
@@ -247,3 +278,46 @@ async def act(
             Code.LEDGER_UNAVAILABLE, "It can't be committed now; try again.", retry_after=1
         ) from None
     return appended, result[0] if result else None
+
+
+class _IsKnown(Exception):
+    """It was done before; ``text``: what came of it, as JSON."""
+
+    def __init__(self, call_id: str, text: str) -> None:
+        super().__init__(call_id)
+        self.call_id = call_id
+        self.text = text
+
+
+def _check_is_new(room: int, principal: str, call_id: str) -> None:
+    text = remembered(room, principal, call_id)
+    if text is not None:
+        raise _IsKnown(call_id, text)
+
+
+def remembered(room: int, principal: str, call_id: str) -> str | None:
+    """What a principal's call was answered, as JSON text, in the last ``REMEMBERED`` seconds."""
+    since = datetime.now(UTC) - timedelta(seconds=REMEMBERED)
+    same = DanceCall.objects.using(database()).filter(
+        room=room, principal=principal[:200], call_id=call_id, created_at__gt=since
+    )
+    return same.values_list("result", flat=True).first()
+
+
+def remember(room: int, principal: str, call_id: str, tool: str, text: str) -> None:
+    """Keep a call's answer, in the transaction that does what it says. ``tool``: "" for none."""
+    DanceCall.objects.using(database()).update_or_create(
+        room_id=room,
+        principal=principal[:200],
+        call_id=call_id,
+        defaults={"tool": tool[:64], "result": text, "created_at": datetime.now(UTC)},
+    )
+
+
+def _place_of(room: int, call_id: str) -> Appended:
+    """Where a call's last entry stands; the offset 0 when it is trimmed."""
+    entries = RoomEvent.objects.using(database()).filter(room=room, request_id=call_id)
+    # It was said a moment ago: read from the end.
+    found = entries.order_by("-offset").values_list("room__epoch", "offset").first()
+    epoch, offset = found or ("", 0)
+    return Appended(room, epoch, offset, offset)

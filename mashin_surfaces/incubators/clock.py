@@ -10,8 +10,7 @@ from django.db.models import Exists, OuterRef
 from ..exceptions import Refusal
 from ..rooms.appending import Append, RoomIsGone
 from ..rooms.log import database, put
-from .bus import STOPPED, Writer
-from .dances import REMEMBERED
+from .bus import REMEMBERED, STOPPED, Writer
 from .metrics import count_all
 from .models import Agent, Claim, DanceCall, StateEntry
 

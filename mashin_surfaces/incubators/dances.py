@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from time import monotonic, perf_counter_ns
 from typing import Any
@@ -41,9 +41,9 @@ from ..rooms.models import Room
 from ..steps.spending import Charge, collecting
 from ..timers.holding import Holding
 from . import store
-from .bus import STOPPED, Actor, Writer
+from .bus import STOPPED, Actor, Writer, remember, remembered
 from .doors import bus_door
-from .models import Claim, DanceCall, Incubator
+from .models import Claim, Incubator
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,6 @@ RESET = "reset"
 TURN = 0.1
 LINGER = 0.05
 RETRY = 0.01
-#: Seconds for which an answer is remembered.
-REMEMBERED = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +215,8 @@ class Dances:
 
     async def _do(self, call: Call) -> None:
         scene = await room_threads.run(_scene, self.room)
-        stored = await room_threads.run(_stored, self.room, call)
+        name = call.actor.caller.principal.name
+        stored = await room_threads.run(remembered, self.room, name, call.call_id)
         if stored is not None:
             if not call.answer.done():
                 call.answer.set_result(scene.answer(stored))
@@ -276,7 +275,8 @@ class Dances:
                 _stage(writer, execution, context)
             _book(self.room, charges)
             _warn(writer, scene)
-            _remember(self.room, call, text)
+            name = call.actor.caller.principal.name
+            remember(self.room, name, call.call_id, call.tool, text)
             item.status = writer.status
 
         despite = () if is_done and not may_control else STOPPED
@@ -400,26 +400,6 @@ def _warn(writer: Writer, scene: _Scene) -> None:
         writer.publish("budget.warning", used)
     if is_over and row.room.status != Room.Status.HALTED:
         writer.control(Control("halt", "Budget exceeded"), by="budget")
-
-
-def _stored(room: int, call: Call) -> str | None:
-    since = datetime.now(UTC) - timedelta(seconds=REMEMBERED)
-    same = DanceCall.objects.using(database()).filter(
-        room=room,
-        principal=call.actor.caller.principal.name,
-        call_id=call.call_id,
-        created_at__gt=since,
-    )
-    return same.values_list("result", flat=True).first()
-
-
-def _remember(room: int, call: Call, text: str) -> None:
-    DanceCall.objects.using(database()).update_or_create(
-        room_id=room,
-        principal=call.actor.caller.principal.name[:200],
-        call_id=call.call_id,
-        defaults={"tool": call.tool[:64], "result": text, "created_at": datetime.now(UTC)},
-    )
 
 
 _dances: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Dances]] = WeakKeyDictionary()

@@ -360,10 +360,13 @@ class BusConnection(Connection):
     async def _publish(self, command: dialect.Publish) -> None:
         door, actor = self._door("publish"), self._actor(command.agent_id)
         payload = {"event_type": command.event, "data": command.data, "agent_id": actor.agent}
-        event = NewEvent("event", dumps(payload).decode(), actor.agent[:200])
+        text, call_id = dumps(payload).decode(), command.call_id
+        event = NewEvent("event", text, actor.agent[:200], call_id or "")
         given = {"event": command.event, "data": command.data}
-        appended, _ = await bus.act(self.room, door, actor, given, None, events=[event])
-        await self._send(dialect.publish_ack(appended.last, command.request_id))
+        appended, _ = await bus.act(
+            self.room, door, actor, given, None, events=[event], call_id=call_id
+        )
+        await self._send(dialect.publish_ack(appended.last, command.request_id, call_id))
 
     async def _act(
         self,
@@ -376,20 +379,26 @@ class BusConnection(Connection):
         door = self._door("control" if isinstance(command, dialect.Control) else "act")
         actor = self._actor()
 
-        def do(writer: bus.Writer) -> None:
+        def do(writer: bus.Writer) -> dict[str, int]:
             match command:
                 case dialect.SetState():
-                    writer.set_state(command.key, command.value, command.if_version)
+                    version = writer.set_state(command.key, command.value, command.if_version)
+                    return {"version": version}
                 case dialect.DeleteState():
                     writer.delete_state(command.key)
                 case dialect.Claim():
-                    writer.claim(command.resource, command.ttl_ms)
+                    return {"fence": writer.claim(command.resource, command.ttl_ms)}
                 case dialect.Release():
                     writer.release(command.resource)
                 case dialect.Control():
                     writer.control(command, by=actor.agent)
+            return {}
 
-        await bus.act(self.room, door, actor, _given(command), do)
+        call_id = command.call_id
+        given = _given(command)
+        appended, outcome = await bus.act(self.room, door, actor, given, do, call_id=call_id)
+        if call_id is not None:
+            await self._send(dialect.ack(call_id, appended.last, outcome))
 
     def _dance(self, command: dialect.DanceCall) -> None:
         self._door("act")

@@ -57,6 +57,8 @@ COMMANDS: list[tuple[dict[str, Any], Command]] = [
         Publish("a", [1], "r", "w-1"),
     ),
     ({"type": "publish", "event": "ü" * 200, "agentId": None}, Publish("ü" * 200, {})),
+    ({"type": "publish", "event": "a", "callId": "c"}, Publish("a", {}, call_id="c")),
+    ({"type": "release", "resource": "r", "callId": "c"}, Release("r", call_id="c")),
     (
         {"type": "dance_call", "tool": "move", "args": {"to": "e4"}, "callId": "c1"},
         DanceCall("move", {"to": "e4"}, "c1"),
