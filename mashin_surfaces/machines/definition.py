@@ -361,11 +361,18 @@ class Implements(Part):
 
 
 class Tool(Part):
+    """``parallel``: in an incubator, calls of it run beside others. ``estimate`` (US dollars) and
+    ``estimate_tokens``: what one call will use, reserved of the budget before it starts; None: all
+    that is left."""
+
     name: Name
     source: str
     trigger: Literal["manual", "every", "cron", "on", "changes"] = "manual"
     trigger_value: str | None = None
     needs: tuple[str, ...] = ()
+    parallel: bool = False
+    estimate: Dollars | None = None
+    estimate_tokens: int | None = Attribute(default=None, ge=0, le=10**9)
 
 
 class Test(Part):

@@ -14,8 +14,17 @@ from .definition import (
     Retry,
     Step,
     WaitFor,
+    WebsocketSurface,
 )
 from .problems import Path
+
+
+def has_incubator(definition: MachineDefinition) -> bool:
+    """Whether one of its doors is an incubator's."""
+    return any(
+        isinstance(surface, WebsocketSurface) and surface.dialect == "incubator"
+        for surface in definition.expresses
+    )
 
 
 def steps_of(definition: MachineDefinition) -> Iterator[tuple[Step, Path]]:

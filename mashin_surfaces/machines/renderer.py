@@ -124,6 +124,12 @@ def _tools(tools: Iterable[Tool]) -> Lines:
             line += f", trigger: {tool.trigger}"
         if tool.needs:
             line += f", needs: {', '.join(word_or_text(name, NEED) for name in tool.needs)}"
+        if tool.parallel:
+            line += ", parallel: true"
+        if tool.estimate is not None:
+            line += f", estimate: {number_text(tool.estimate)}"
+        if tool.estimate_tokens is not None:
+            line += f", estimate_tokens: {tool.estimate_tokens}"
         yield 0, line
 
 

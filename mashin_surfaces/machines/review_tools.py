@@ -14,6 +14,7 @@ from typing import Final
 from cronsim import CronSim, CronSimError
 
 from .definition import MachineDefinition, Tool
+from .places import has_incubator
 from .problems import Path, Problem
 from .quantities import parse_duration
 from .wording import similar
@@ -39,6 +40,13 @@ def review_tools(definition: MachineDefinition) -> Iterator[Problem]:
         if not 0 < len(tool.source) <= MOST_SOURCE:
             yield Problem(
                 f"A tool comes from a name of 1 to {MOST_SOURCE} characters.", (*here, "source")
+            )
+        if tool.parallel and not has_incubator(definition):
+            yield Problem(
+                f'The tool "{tool.name}" is parallel in incubators alone, and this machine has no '
+                "such door: on a panel tools run one after the other.",
+                (*here, "parallel"),
+                severity="warning",
             )
         if problem := _trigger(tool):
             yield Problem(f'The tool "{tool.name}": {problem}', (*here, "trigger_value"))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from .definition import (
     Achieves,
@@ -29,6 +29,14 @@ _PERMISSIONS: Final = {
 }
 _LIMITS: Final = tuple(Limits.model_fields)
 _TRIGGERS: Final = ("every", "cron", "on", "changes")
+_TRUE_OR_FALSE: Final = "true or false"
+_DOLLARS: Final = "a number of US dollars"
+#: What else a tool may say, and what that is.
+_SETTINGS: Final = {
+    "parallel": _TRUE_OR_FALSE,
+    "estimate": _DOLLARS,
+    "estimate_tokens": "a whole number",
+}
 
 
 def first_words(line: Line, phrases: tuple[str, ...]) -> str | None:
@@ -266,8 +274,14 @@ def _read_tool(reader: Reader, line: Line, header: Header, path: Path) -> Tool |
             values |= {"trigger": key, "trigger_value": text}
         elif key == "needs":
             needs = [] if text is None else [text]
+        elif key in _SETTINGS:
+            given = _tool_setting(reader, line, part)
+            if given is None:
+                return None
+            values[key] = given
+            reader.mark((*path, key), line.start + at)
         else:
-            known = ("from", "trigger", *_TRIGGERS, "needs")
+            known = ("from", "trigger", *_TRIGGERS, "needs", *_SETTINGS)
             reader.tell(
                 f'A tool has no "{key}"; it takes {", ".join(known)}.{similar(key, known)}',
                 line.start + part.key.at,
@@ -279,6 +293,22 @@ def _read_tool(reader: Reader, line: Line, header: Header, path: Path) -> Tool |
         reader.tell('A tool is a name and where it comes from: move from "game.move".', line.start)
         return None
     return reader.build(Tool, path, values, line.start)
+
+
+def _tool_setting(reader: Reader, line: Line, option: Option) -> bool | int | float | None:
+    """The value of one of ``_SETTINGS``; None (and told) when it has another type."""
+    value = option.value
+    given = value.value if isinstance(value, Constant) and value.quoted is None else None
+    expected = _SETTINGS[option.key.text]
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if expected == _TRUE_OR_FALSE:
+        is_right = isinstance(given, bool)
+    else:
+        is_right = is_number and (isinstance(given, int) or expected == _DOLLARS)
+    if not is_right:
+        reader.unexpected(line, expected, at=value.at)
+        return None
+    return cast("bool | int | float", given)
 
 
 def _text_of_option(reader: Reader, line: Line, option: Option) -> str | None:

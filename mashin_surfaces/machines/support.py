@@ -25,7 +25,7 @@ from .definition import (
     WaitFor,
     WebsocketSurface,
 )
-from .places import fields_of, steps_of
+from .places import fields_of, has_incubator, steps_of
 from .problems import Path, Problem
 
 NOT_YET: Final = frozenset(
@@ -47,7 +47,7 @@ NOT_YET: Final = frozenset(
         "authority",
         "guards",
         "needs",
-        "max_tokens in limits",
+        "max_tokens in limits without an incubator",
         "webhook",
         "a2a",
         "mcp",
@@ -101,11 +101,12 @@ def _features(definition: MachineDefinition) -> Iterator[tuple[str, Path]]:
 def _rules(definition: MachineDefinition) -> Iterator[tuple[str, Path]]:
     ensures = definition.ensures
     permissions, limits = ensures.permissions, ensures.limits
+    counts_tokens = limits.max_tokens is None or has_incubator(definition)
     for name, present, path in (
         ("authority", bool(permissions.authority), ("permissions", "authority")),
         ("guards", bool(ensures.guards), ("guards",)),
         ("needs", bool(ensures.needs), ("needs",)),
-        ("max_tokens in limits", limits.max_tokens is not None, ("limits", "max_tokens")),
+        ("max_tokens in limits without an incubator", not counts_tokens, ("limits", "max_tokens")),
     ):
         if present:
             yield name, ("ensures", *path)

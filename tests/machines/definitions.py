@@ -318,7 +318,12 @@ tools = unique(
                 "trigger": st.sampled_from(["every", "cron", "on", "changes"]),
                 "trigger_value": texts,
             },
-            {"needs": st.lists(words, min_size=1, max_size=2).map(tuple)},
+            {
+                "needs": st.lists(words, min_size=1, max_size=2).map(tuple),
+                "parallel": st.just(True),
+                "estimate": st.floats(0, 1e9),
+                "estimate_tokens": st.integers(0, 10**9),
+            },
         ),
         parts(Tool, {"name": names, "source": texts}, {"trigger": st.just("manual")}),
     )

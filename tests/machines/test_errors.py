@@ -296,7 +296,7 @@ def test_verifies() -> None:
         ("ensures", ("authority", "  requires: boss"), "authority", 3),
         ("ensures", ("guards", "  g", '    on_violation: "stop"'), "guards", 3),
         ("ensures", ("needs", "  KEY: required"), "needs", 3),
-        ("ensures", ("limits", "  max_tokens: 1"), "max_tokens in limits", 4),
+        ("ensures", ("limits", "  max_tokens: 1"), "max_tokens in limits without an incubator", 4),
         ("expresses", ("webhook", '  path: "/h"'), "webhook", 3),
         ("expresses", ("a2a",), "a2a", 3),
         ("expresses", ("mcp",), "mcp", 3),

@@ -159,6 +159,50 @@ def test_a_tool_that_can_fire_is_taken(how: str) -> None:
     assert warnings_of(TOOLS.format(how)) == []
 
 
+HIVE = """  expresses
+    websocket
+      path: "/ws"
+      dialect: incubator
+"""
+
+
+def test_a_tool_of_an_incubator_may_be_parallel_and_have_estimates() -> None:
+    how = ", parallel: true, estimate: 0.02, estimate_tokens: 500"
+    source = TOOLS.format(how) + HIVE
+    assert examine(source).warnings == []
+    (tool,) = examine(source).definition.tools
+    assert (tool.parallel, tool.estimate, tool.estimate_tokens) == (True, 0.02, 500)
+
+
+def test_a_parallel_tool_without_an_incubator_is_warned_of() -> None:
+    (warning,) = warnings_of(TOOLS.format(", parallel: true"))
+    assert warning.startswith('3:38: The tool "move" is parallel in incubators alone')
+
+
+def test_an_incubator_may_count_tokens() -> None:
+    limits = "machine game\n  ensures\n    limits\n      max_tokens: 5\n"
+    tools = TOOLS.partition("\n")[2]
+    assert examine(limits + tools.format("") + HIVE).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        (", parallel: yes", "true or false"),
+        (", parallel: 1", "true or false"),
+        (', estimate: "2"', "a number of US dollars"),
+        (", estimate: true", "a number of US dollars"),
+        (", estimate_tokens: 1.5", "a whole number"),
+    ],
+)
+def test_what_is_no_setting_of_a_tool_is_told(how: str, expected: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        examine(TOOLS.format(how))
+    (told,) = map(str, caught.value.problems)
+    assert told.startswith("3:")
+    assert f"expected {expected}" in told
+
+
 @pytest.mark.parametrize(
     ("how", "problem"),
     [
