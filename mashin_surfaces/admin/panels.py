@@ -28,9 +28,10 @@ from ..exceptions import Refusal
 from ..machines.registry import registry
 from ..machines.schemas import parse
 from ..panels import store, suspensions
-from ..panels.definition import Cron, Interval, OnChange, OnEvent, PanelTool
+from ..panels.definition import PanelTool
 from ..panels.due import by_hand, is_queued
 from ..panels.models import Panel, PanelRequest, Suspension
+from ..panels.words import fires
 from ..rooms import presence
 from ..rooms.log import database
 from ..rooms.models import RoomEvent
@@ -249,7 +250,7 @@ class PanelAdmin(BaseAdmin):
             (
                 tool.name,
                 tool.definition.handler or tool.definition.machine,
-                _fires(tool),
+                fires(tool),
                 ", ".join(tool.definition.capabilities or panel.capabilities or ("*",)),
             )
             for tool in tools.values()
@@ -389,20 +390,6 @@ def _tools_of(panel: Panel) -> dict[str, PanelTool]:
     if registry.fresh() is None:
         registry.refresh()
     return store.tools_of(panel)
-
-
-def _fires(tool: PanelTool) -> str:
-    match tool.definition.trigger:
-        case Interval(ms=ms):
-            return _("every %g s") % (ms / 1000)
-        case Cron(expression=expression):
-            return _("cron %s") % expression
-        case OnEvent(pattern=pattern):
-            return _("on %s") % pattern
-        case OnChange(path=path):
-            return _("when %s changes") % path
-        case _:
-            return _("by hand")
 
 
 def _outcome(result: dict[str, Any]) -> SafeString:

@@ -174,3 +174,20 @@ def agents(room: int) -> list[dict[str, Any]]:
         for agent in Agent.objects.using(database()).filter(room=room)
         if agent.name in connected or agent.seen_at >= since
     ]
+
+
+def claims(room: int) -> list[dict[str, Any]]:
+    """What is claimed now, and by whom."""
+    now = datetime.now(UTC)
+    rows = Claim.objects.using(database()).filter(room=room).exclude(owner="")
+    return [
+        {
+            "resource": claim.resource,
+            "agent_id": claim.owner,
+            "claimed_at": claim.claimed_at,
+            "fence": claim.fence,
+            "expires_at": claim.expires_at,
+        }
+        for claim in rows
+        if claim.expires_at is None or claim.expires_at > now
+    ]

@@ -5,7 +5,6 @@ exactly that path wins."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -21,7 +20,7 @@ from ..identity.presented import Presented
 from ..identity.principal import anonymous
 from ..incubators import bus, dances, metrics, store
 from ..incubators.doors import Verb, bus_door
-from ..incubators.models import Claim, Incubator
+from ..incubators.models import Incubator
 from ..ledger.chain import new_id
 from ..machines.json_values import dumps
 from ..rooms.events import NewEvent
@@ -167,7 +166,7 @@ class BusView(JsonView):
         return 200, found
 
     async def _claims(self, request: HttpRequest, visit: _Visit) -> Given:
-        return 200, await in_database(_open_claims, visit.room)
+        return 200, await in_database(store.claims, visit.room)
 
     async def _agents(self, request: HttpRequest, visit: _Visit) -> Given:
         return 200, await in_database(store.agents, visit.room)
@@ -239,21 +238,6 @@ class BusView(JsonView):
     async def _act(self, visit: _Visit, do: Callable[[bus.Writer], Any]) -> Any:
         _, result = await bus.act(visit.room, visit.door, visit.actor(), visit.body, do)
         return result
-
-
-def _open_claims(room: int) -> list[dict[str, Any]]:
-    now = datetime.now(UTC)
-    return [
-        {
-            "resource": claim.resource,
-            "agent_id": claim.owner,
-            "claimed_at": claim.claimed_at,
-            "fence": claim.fence,
-            "expires_at": claim.expires_at,
-        }
-        for claim in Claim.objects.filter(room=room).exclude(owner="")
-        if claim.expires_at is None or claim.expires_at > now
-    ]
 
 
 _STATUS = {code.value: row.status for code, row in TABLE.items()} | {"tool": 404}
