@@ -2,6 +2,7 @@
 // The page is whole without this: whenever the socket can't be had, the form posts as it is.
 
 import { Connection } from "./connection.js";
+import { markAll, readFields, unmark } from "./fields.js";
 import { Live } from "./live.js";
 import { drawResult, localise, make, renew, speak } from "./values.js";
 
@@ -9,48 +10,13 @@ const root = document.querySelector("[data-responds]"); // not the form: fields 
 const { websocket, topicField, streams, responds, words } = root ? root.dataset : {};
 const WORDS = JSON.parse(words ?? "{}");
 speak(WORDS);
-const AS_IS = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/; // a number as JSON has it
 
 const byId = (id) => document.getElementById(id);
 
-// -- the form as JSON text: digits stay as they were typed ---------------------------------------
-
-function readForm() {
-  const parts = [];
-  let isGood = true;
-  for (const control of root.querySelectorAll("[data-field] [data-type]")) {
-    try {
-      const json = jsonOf(control);
-      if (json !== undefined) parts.push(`${JSON.stringify(control.name)}:${json}`);
-    } catch {
-      mark(control, WORDS.json);
-      isGood = false;
-    }
-  }
-  return isGood ? `{${parts.join(",")}}` : null;
-}
-
-function jsonOf(control) {
-  const { value } = control;
-  if (control.type === "checkbox") return String(control.checked);
-  if (value === "") return undefined;
-  const { type } = control.dataset;
-  if (type === "boolean") return value;
-  if (type === "json") JSON.parse(value);
-  if (type === "json" || (type === "number" && AS_IS.test(value))) return value;
-  return JSON.stringify(type === "number" && Number.isFinite(+value) ? +value : value);
-}
-
 // -- what came back ------------------------------------------------------------------------------
 
-function mark(control, message) {
-  control.setAttribute("aria-invalid", "true");
-  byId(`${control.id}-errors`).append(make("span", "", message));
-}
-
 function clear() {
-  for (const place of root.querySelectorAll(".field-errors")) place.replaceChildren();
-  for (const control of root.querySelectorAll("[aria-invalid]")) control.removeAttribute("aria-invalid");
+  unmark(root);
   byId("problem-list").replaceChildren();
   byId("problems").hidden = byId("problem-list").hidden = true;
 }
@@ -63,16 +29,7 @@ function say(message, isWaiting = false) {
 
 function showError({ message, details = [], request_id: requestId }, isAnswer = true) {
   if (isAnswer) byId("result").hidden = true;
-  for (const detail of details) {
-    const [name, ...rest] = (detail.path ?? "").split("/").slice(1)
-      .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
-    const control = name && byId(`field-${name}`);
-    const steps = rest.map((part) => (/^\d+$/.test(part) ? `#${+part + 1}` : part));
-    const where = control ? steps.join(" › ") : name;
-    const text = where ? `${where}: ${detail.message}` : detail.message;
-    if (control) mark(control, text);
-    else byId("problem-list").append(make("li", "", text));
-  }
+  byId("problem-list").append(...markAll(root, details).map((text) => make("li", "", text)));
   byId("problem-list").hidden = !byId("problem-list").childElementCount;
   const marked = root.querySelector("[aria-invalid]");
   say(marked ? WORDS.marked : message);
@@ -182,7 +139,7 @@ function submit(event) {
   event.preventDefault();
   if (pending && !pending.hasResult) return;
   clear();
-  const input = readForm();
+  const input = readFields(root, WORDS.json);
   if (input === null) return root.querySelector("[aria-invalid]").focus();
   const isStreaming = pending !== null; // only who leaves ends it
   lastId += 1;

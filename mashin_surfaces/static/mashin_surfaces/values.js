@@ -9,7 +9,7 @@ export const speak = (given) => {
 
 class Digits extends String {} // a number as it was sent, where the browser tells
 
-export const isNumber = (value) => value instanceof Digits;
+export const isNumber = (value) => value instanceof Digits || typeof value === "number";
 
 /** JSON, with numbers that keep their digits. */
 export const parse = (text) =>
@@ -91,6 +91,9 @@ export function localise(element) {
 export function drawResult(result, fields, beneath) {
   return Object.keys(result).length ? drawEntries(result, fields, true, beneath) : draw(null);
 }
+
+/** Any value, of which no type is known. */
+export const drawValue = (value) => draw(value, {}, false);
 
 /** Make an element like another one with as few changes as can be; what is unfolded stays so. */
 export function renew(old, fresh) {
