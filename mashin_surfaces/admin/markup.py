@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django.forms import Script
@@ -49,16 +50,20 @@ def json_block(value: Any) -> SafeString:
     return code_block(pretty(value))
 
 
-def json_tree(value: dict[str, Any]) -> SafeString:
-    """An object to be opened and closed, without a script; what is too much is counted."""
-    return _Tree().node(value, depth=0)
+def json_tree(value: dict[str, Any], notes: Mapping[str, str] | None = None) -> SafeString:
+    """An object to be opened and closed, without a script; what is too much is counted.
+
+    ``notes``: what is said of its own keys, behind their names.
+    """
+    return _Tree(notes or {}).node(value, depth=0)
 
 
 class _Tree:
     """One tree, and how many values it may show yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, notes: Mapping[str, str]) -> None:
         self.left = MOST_VALUES
+        self._notes = notes
 
     def node(self, value: dict[str, Any] | list[Any], depth: int) -> SafeString:
         pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
@@ -74,11 +79,15 @@ class _Tree:
         )
 
     def row(self, key: object, value: Any, depth: int) -> SafeString:
-        name = Truncator(str(key)).chars(MOST_OF_A_KEY)
+        name = format_html(
+            '<span class="mashin-name">{}</span>', Truncator(str(key)).chars(MOST_OF_A_KEY)
+        )
+        if depth == 0 and (note := self._notes.get(str(key))):
+            name = format_html('{} <span class="mashin-size">{}</span>', name, note)
         if not isinstance(value, dict | list) or not value:
             kind = "text" if isinstance(value, str) else "plain-value"
             return format_html(
-                '<li><span class="mashin-name">{}</span> <span class="mashin-{}">{}</span></li>',
+                '<li>{} <span class="mashin-{}">{}</span></li>',
                 name,
                 kind,
                 Truncator(json.dumps(value, ensure_ascii=False)).chars(MOST_CHARACTERS),
@@ -87,7 +96,7 @@ class _Tree:
         size = f"{{{len(value)}}}" if isinstance(value, dict) else f"[{len(value)}]"
         return format_html(
             "<li><details{}><summary>"
-            '<span class="mashin-name">{}</span> <span class="mashin-size">{}</span>'
+            '{} <span class="mashin-size">{}</span>'
             "</summary>{}</details></li>",
             SafeString(" open") if is_open else "",
             name,

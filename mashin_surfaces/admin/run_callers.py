@@ -1,22 +1,16 @@
-"""Who acts on the admin's pages of runs, as the governed path knows them.
-
-A page is opened by Django's permissions, a door by scopes: here the first count as the second.
-"""
+"""Who acts on the admin's pages of runs, and what they may do there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
 from ..governance.govern import Caller
 from ..identity import subjects
-from ..identity.presented import Presented
 from ..identity.principal import Principal
-from ..identity.scopes import Scopes
+from .callers import caller_with
 
 VIEW: Final = "mashin_surfaces.view_run"
 CONTROL: Final = "mashin_surfaces.change_run"
@@ -31,14 +25,7 @@ _SCOPES: Final[Mapping[str, str]] = {
 
 def caller_of(request: HttpRequest) -> Caller:
     """The user who is signed in, by their session; raises ``PermissionDenied`` for nobody."""
-    principal = subjects.of_request(request)
-    if principal is None:
-        raise PermissionDenied
-    if principal.allowed is not None:
-        user: Any = request.user
-        granted = [scope for name, scope in _SCOPES.items() if user.has_perm(name)]
-        principal = replace(principal, allowed=Scopes({*principal.allowed.names, *granted}))
-    return Caller(principal, Presented.from_request(request).client)
+    return caller_with(request, _SCOPES)
 
 
 def may_decide(principal: Principal, machine: str) -> bool:
