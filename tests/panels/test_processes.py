@@ -261,8 +261,8 @@ async def test_an_interval_fires_once_in_the_cluster(pair: Pair) -> None:
         events, also = await asyncio.gather(fired_events(here, 15), fired_events(there, 15))
         assert [event["timestamp"] for event in events] == [event["timestamp"] for event in also]
         seconds = (events[-1]["timestamp"] - events[0]["timestamp"]) / 1000
-        # Twice as many would be here in half the time; the first one may have been late.
-        assert 13 * 0.2 < seconds < 3 * 14 * 0.2
+        # Were they twice as many, these would be here in half the time.
+        assert seconds > 13 * 0.2
         await pair[0].http("DELETE", f"/panels/{panel}")
 
 
