@@ -47,6 +47,7 @@ class Hub:
         self.trouble: str | None = None
         self._rooms: dict[int, LiveRoom] = {}
         self._unheard: set[int] = set()
+        self._unconfirmed: dict[str, LiveRoom] = {}
         self._channel: str | None = None
         self._polling: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -117,6 +118,7 @@ class Hub:
             return
         del self._rooms[room.id]
         self._unheard.discard(room.id)
+        self._unconfirmed.pop(room.echo, None)
         if room.filling is not None:
             room.filling.cancel()
         if self._channel is not None:
@@ -182,6 +184,7 @@ class Hub:
                     self._heard_message(await layer.receive(channel))
             except Exception as error:
                 self._channel = None
+                self._unconfirmed.clear()
                 self.say(f"The channel layer can't be heard: {error!r}")
                 await asyncio.sleep(1.0)
 
@@ -189,6 +192,11 @@ class Hub:
         text = message["text"]
         if text == self._echo:
             self._has_echoed = True
+            return
+        room = self._unconfirmed.pop(text, None)
+        if room is not None:
+            if self._rooms.get(room.id) is room:
+                room.is_followed()
             return
         try:
             news = doorbell.decoded(text)
@@ -200,18 +208,33 @@ class Hub:
         elif news is not None:
             self.heard([news])
 
-    async def follow(self, id: int) -> None:
-        """Join the room's group; when that can't be done now, the poll tries again."""
+    async def follow(self, id: int) -> bool:
+        """Ask to join the room's group; when that can't be done now, the poll tries again.
+
+        The layer does not tell when we are in it, and what is published before goes past us. So
+        we send the group a bell that says nothing: once we hear it, the room ``is_followed``.
+        """
+        room = self._rooms.get(id)
+        if room is None:
+            self._unheard.discard(id)
+            return False
         if self._channel is None:
             self._unheard.add(id)
-            return
+            return False
+        self._unconfirmed.pop(room.echo, None)
+        group, room.echo = doorbell.group_of(id), doorbell.encoded(Bell(id, uuid4().hex, 0, 0))
         try:
             async with asyncio.timeout(doorbell.PATIENCE):
-                await get_channel_layer().group_add(doorbell.group_of(id), self._channel)
-            self._unheard.discard(id)
+                await get_channel_layer().group_add(group, self._channel)
+                self._unconfirmed[room.echo] = room
+                message = {"type": doorbell.MESSAGE, "text": room.echo}
+                await get_channel_layer().group_send(group, message)
         except Exception as error:
             self._unheard.add(id)
             self.say(f"The channel layer does not let us join: {error!r}")
+            return False
+        self._unheard.discard(id)
+        return True
 
     async def _follow_unheard(self) -> None:
         """Join the groups of rooms that could not be joined before; as long as that goes."""
@@ -227,7 +250,7 @@ class Hub:
                     group = doorbell.group_of(id)
                     await get_channel_layer().group_discard(group, self._channel)
         if id in self._rooms:  # somebody came meanwhile
-            self._unheard.add(id)
+            await self.follow(id)
 
     # -- the fallback -----------------------------------------------------------------------------
 
@@ -281,6 +304,7 @@ class Hub:
 
     async def _listen_anew(self) -> None:
         self._channel, self._has_echoed = None, True
+        self._unconfirmed.clear()
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.wait([self._listening])

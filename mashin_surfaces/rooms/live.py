@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from django.db import Error as DatabaseTrouble
@@ -20,6 +21,8 @@ from .outbox import Outbox
 
 #: Seconds that a hole may be filled by a message that was overtaken, before the log is read.
 HOLE_PATIENCE = 0.05
+#: How often the layer is asked to let us into a room's group, before the log is read without.
+FOLLOW_TRIES = 4
 #: From so many missing events on every member reads the log for itself, at its own pace.
 FAR = 64
 #: Events that are read at once to fill a hole: more than one request ever appends.
@@ -91,7 +94,7 @@ class Process(Protocol):
 
     loop: asyncio.AbstractEventLoop
 
-    async def follow(self, id: int) -> None: ...
+    async def follow(self, id: int) -> bool: ...
     def say(self, trouble: str) -> None: ...
 
 
@@ -118,6 +121,8 @@ class LiveRoom:
         self.is_stale = False  # another epoch was heard of: the database knows
         self.is_doubted = False  # what should be in the log was not
         self.epochs: set[str] = set()  # those that were heard of during the opening
+        self.echo = ""  # what the layer is to give us back once we are in the group
+        self.followed = asyncio.Event()  # the layer gives us what is rung from now on
 
     # -- what is heard ----------------------------------------------------------------------------
 
@@ -154,7 +159,14 @@ class LiveRoom:
 
     async def open(self) -> None:
         """Join first, then look: what comes in between is heard of, or seen."""
-        await self.hub.follow(self.id)
+        for _ in range(FOLLOW_TRIES):  # the echo may itself have been too early for the group
+            if self.followed.is_set() or not await self.hub.follow(self.id):
+                break
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HOLE_PATIENCE):
+                    await self.followed.wait()
+        # The layer is slow: then is_followed looks again, or the poll does.
+        is_too_early = not self.followed.is_set()
         head = (await alook([self.id])).get(self.id)
         if head is None:
             raise LookupError(f"There is no room {self.id}.")
@@ -162,9 +174,17 @@ class LiveRoom:
         self.wanted = max(self.wanted, self.last)
         self.opening = None
         self.is_stale = bool(self.epochs - {self.epoch})  # it was cleared behind our look
+        self.is_stale |= is_too_early and self.followed.is_set()
         self._take_early()
         if self.is_stale or self.last < self.wanted:
             self.fill(0.0 if self.is_stale else HOLE_PATIENCE)
+
+    def is_followed(self) -> None:
+        """The layer gives us what is rung from now on; what was rung before may have gone past."""
+        self.followed.set()
+        if self.opening is None:
+            self.is_stale = True
+            self.fill(0.0)
 
     def _take_early(self) -> None:
         """Those that came too early, and whose turn it is now."""

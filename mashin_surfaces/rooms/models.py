@@ -32,7 +32,7 @@ class Room(models.Model):
 
     kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices)
     key = models.CharField(_("key"), max_length=200)
-    machine = models.CharField(_("machine"), max_length=64, blank=True, db_index=True)
+    machine = models.CharField(_("machine"), max_length=64, blank=True)
     state = models.JSONField(_("state"), default=dict, blank=True)
     head = models.BigIntegerField(_("head"), default=0)
     floor = models.BigIntegerField(_("floor"), default=0)
@@ -48,6 +48,14 @@ class Room(models.Model):
         ordering = ("kind", "key")
         constraints = (
             models.UniqueConstraint(fields=("kind", "key"), name="mashin_one_room_a_key"),
+        )
+        indexes = (
+            models.Index(fields=("machine", "kind", "key"), name="mashin_rooms_of_machine"),
+            models.Index(fields=("status", "kind", "key"), name="mashin_rooms_of_status"),
+            # For the beginnings of keys, in whatever order the database sorts text.
+            models.Index(
+                fields=("key",), opclasses=("varchar_pattern_ops",), name="mashin_rooms_by_key"
+            ),
         )
 
     def __str__(self) -> str:

@@ -95,6 +95,12 @@ class Follower:
         assert self.joined is not None
         return self.joined
 
+    async def is_followed(self) -> None:
+        """Returns when this process is surely in the group of its room."""
+        assert self.place is not None
+        async with asyncio.timeout(DEADLINE):
+            await self.place.room.followed.wait()
+
     def _welcome(self, joined: Joined) -> None:
         assert self.joined is None, "it is welcomed once"
         assert self.told == [], "it is welcomed first"

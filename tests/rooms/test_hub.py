@@ -542,6 +542,12 @@ def listeners(client: Redis, room: int) -> int:
     return int(number)
 
 
+def listening(client: Redis) -> int:
+    """Connections to the server that hear what is told to all processes."""
+    ((_, number),) = client.pubsub_numsub(f"asgi__group__{doorbell.NEWS}")
+    return int(number)
+
+
 def commands(client: Redis) -> dict[str, int]:
     """How often each command was given, but for those that only look."""
     looks = {"cmdstat_info", "cmdstat_pubsub|numsub", "cmdstat_client|setinfo", "cmdstat_hello"}
@@ -559,7 +565,7 @@ async def test_a_process_joins_a_room_once_in_the_layer_however_many_members_it_
     room = await new_room()
     first = Follower()
     await first.join(own_hub, room)
-    await eventually(1, listeners, over_valkey, room)
+    await first.is_followed()
     before = commands(over_valkey)
     others = [Follower() for _ in range(100)]
     for member in others:
@@ -572,6 +578,28 @@ async def test_a_process_joins_a_room_once_in_the_layer_however_many_members_it_
     await eventually(0, listeners, over_valkey, room)
 
 
+async def test_what_is_published_before_the_layer_lets_us_in_is_read_once_it_does(
+    own_hub: Hub, over_valkey: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subscription is on its way to the server when the log is read, and so is an event."""
+    room, member, layer, late = await new_room(), Follower(), get_channel_layer(), asyncio.Event()
+    enter = layer.group_add
+
+    async def enter_late(group: str, channel: str) -> None:
+        if late.is_set():
+            await enter(group, channel)
+
+    await eventually(1, listening, over_valkey)
+    monkeypatch.setattr(layer, "group_add", enter_late)
+    await member.join(own_hub, room)
+    with deaf(own_hub):
+        await log.aappend(room, events("gone past"))
+    assert member.told == []
+    late.set()
+    assert await own_hub.follow(room)
+    await member.has([1])
+
+
 async def test_a_broadcast_costs_one_command_with_ten_members_and_with_a_thousand(
     own_hub: Hub, over_valkey: Redis
 ) -> None:
@@ -581,7 +609,7 @@ async def test_a_broadcast_costs_one_command_with_ten_members_and_with_a_thousan
         members = [Follower() for _ in range(number)]
         for member in members:
             await member.join(own_hub, room)
-        await eventually(1, listeners, over_valkey, room)
+        await members[0].is_followed()
         before = commands(over_valkey)
         published = publishes(over_valkey)
         for each in range(ONE_BY_ONE):
@@ -607,7 +635,7 @@ async def test_bells_of_many_rooms_go_as_one_command_which_other_processes_under
     with deaf(own_hub):
         for room, member in zip(rooms, members, strict=True):
             await member.join(own_hub, room)
-            await eventually(1, listeners, over_valkey, room)
+            await member.is_followed()
             published = publishes(over_valkey)
             appended = await log.aappend(room, events(1, 2))
             await eventually(published + 1, publishes, over_valkey)
