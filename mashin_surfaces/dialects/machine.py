@@ -59,7 +59,14 @@ class Unsubscribe:
     id: Id = None
 
 
-Command = Invoke | Authenticate | Subscribe | Unsubscribe
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? Only with the envelope: bare frames have no room for the answer."""
+
+    id: Id = None
+
+
+Command = Invoke | Authenticate | Subscribe | Unsubscribe | Ping
 
 
 class Dialect(Protocol):
@@ -73,6 +80,7 @@ class Dialect(Protocol):
     def result(self, id: Id, body: bytes) -> str: ...
     def refusal(self, id: Id, error: dict[str, Any]) -> str: ...
     def authenticated(self, id: Id) -> str: ...
+    def pong(self, id: Id) -> str | None: ...
     def done(self, id: Id) -> str | None: ...
     def subscribed(
         self, id: Id, topic: str, offset: int, epoch: str, recovered: bool
@@ -118,6 +126,9 @@ class Plain:
     def authenticated(self, id: Id) -> str:
         return '{"type":"authenticated"}'
 
+    def pong(self, id: Id) -> str | None:
+        return None
+
     def done(self, id: Id) -> str | None:
         return None
 
@@ -152,6 +163,9 @@ class Envelope:
     def decode(self, text: str | bytes) -> Command:
         frame = self._loads(text)
         id = _checked_id(frame)
+        if frame.get("type") == "ping":
+            _no_more(frame, {"id", "type"})
+            return Ping(id)
         other = control(frame, frozenset(), id, resuming=True)
         if other is not None:
             return other
@@ -182,6 +196,9 @@ class Envelope:
 
     def authenticated(self, id: Id) -> str:
         return orjson.dumps({"id": id, "authenticated": True}).decode()
+
+    def pong(self, id: Id) -> str | None:
+        return orjson.dumps({"id": id, "pong": True}).decode()
 
     def done(self, id: Id) -> str | None:
         return orjson.dumps({"id": id, "done": True}).decode()

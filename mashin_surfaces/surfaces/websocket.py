@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, ClassVar
 
 from channels.consumer import AsyncConsumer
@@ -26,6 +26,7 @@ from ..dialects.machine import (
     Dialect,
     Id,
     Invoke,
+    Ping,
     Plain,
     Subscribe,
     Unsubscribe,
@@ -56,6 +57,9 @@ from .run_socket import serve_machine_runs
 from .subscriptions import Subscriptions
 
 logger = logging.getLogger(__name__)
+
+#: Characters of a ping, its id at its longest.
+MOST_OF_A_PING = 200
 
 
 class SurfaceConsumer(AsyncConsumer):  # type: ignore[misc]  # Channels has no types
@@ -151,6 +155,20 @@ class MachineConnection(Connection):
 
     # -- one frame ------------------------------------------------------------------------------
 
+    async def _wait_in_line(self, message: Message) -> None:
+        """As everywhere; but who asks whether we are there does not wait for machines that run."""
+        text = message.get("text") or ""
+        is_busy = not self.is_ordered and self.working >= self.most_workers
+        if is_busy and len(text) <= MOST_OF_A_PING and '"ping"' in text:
+            with suppress(Refusal):
+                command = self.dialect.decode(text)
+                if isinstance(command, Ping):
+                    self.last_frame = self.loop.time()
+                    self.messages += 1
+                    await self._control(command)
+                    return
+        await super()._wait_in_line(message)
+
     async def _answer(self, frame: Frame, is_busy: bool) -> None:
         """Decode, govern, answer."""
         door, dialect = self.door, self.dialect
@@ -202,8 +220,10 @@ class MachineConnection(Connection):
         if refusal.code is Code.UNAUTHENTICATED:
             self.end(TABLE[refusal.code].close)
 
-    async def _control(self, command: Authenticate | Subscribe | Unsubscribe) -> None:
-        if isinstance(command, Authenticate):
+    async def _control(self, command: Authenticate | Subscribe | Unsubscribe | Ping) -> None:
+        if isinstance(command, Ping):
+            await self._say(self.dialect.pong(command.id))
+        elif isinstance(command, Authenticate):
             await self._authenticate(command.token)
             await self._send(self.dialect.authenticated(command.id))
         elif isinstance(command, Subscribe):

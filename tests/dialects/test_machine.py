@@ -15,6 +15,7 @@ from mashin_surfaces.dialects.machine import (
     Authenticate,
     Envelope,
     Invoke,
+    Ping,
     Plain,
     Subscribe,
     Unsubscribe,
@@ -131,6 +132,16 @@ def test_a_token_that_is_no_text_is_refused(plain: Plain, token: object) -> None
     assert refused.value.code is Code.UNKNOWN_MESSAGE
 
 
+def test_only_the_envelope_has_pings(plain: Plain, envelope: Envelope) -> None:
+    frame = {"id": "p1", "type": "ping"}
+    assert envelope.decode(json.dumps(frame)) == Ping("p1")
+    assert json.loads(envelope.pong("p1") or "") == {"id": "p1", "pong": True}
+    with pytest.raises(Refusal, match="does not know input"):
+        envelope.decode(json.dumps({**frame, "input": {}}))
+    assert plain.decode(json.dumps(frame)) == Invoke(frame)
+    assert plain.pong(None) is None
+
+
 def test_the_envelope_carries_the_id_both_ways(envelope: Envelope) -> None:
     assert envelope.decode('{"id": "q1", "input": {"a": 1}}') == Invoke({"a": 1}, "q1")
     assert json.loads(envelope.result("q1", b'{"b":2}')) == {"id": "q1", "result": {"b": 2}}
@@ -191,7 +202,7 @@ def test_any_object_is_a_command_or_a_refusal(frame: dict[str, Any]) -> None:
             command = dialect.decode(text)
         except Refusal:
             continue
-        assert isinstance(command, Invoke | Authenticate | Subscribe | Unsubscribe)
+        assert isinstance(command, Invoke | Authenticate | Subscribe | Unsubscribe | Ping)
 
 
 @given(st.text(max_size=128) | st.integers(-(2**63), 2**63 - 1))

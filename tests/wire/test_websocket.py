@@ -145,6 +145,13 @@ async def test_with_the_envelope_several_run_at_once(wire: Wire) -> None:
         assert (await ask(socket, {"id": "q", "input": {"no": 1}}))["id"] == "q"
 
 
+async def test_a_ping_in_the_envelope_is_answered_whatever_runs(wire: Wire) -> None:
+    async with wire.connect("/ws/wire/ticks", subprotocols=["mashin.v1"]) as socket:
+        for id in range(10):  # more than run at once, none of which ends
+            await socket.send(json.dumps({"id": id, "input": {"count": 0, "ending": "wait"}}))
+        assert await ask(socket, {"id": "p", "type": "ping"}) == {"id": "p", "pong": True}
+
+
 @pytest.mark.parametrize(
     ("path", "credential", "status", "code"),
     [
