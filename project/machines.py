@@ -14,9 +14,10 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from mashin_surfaces import apublish, effect
+from mashin_surfaces import apublish, effect, tool
 
 MetricName = Literal["cpu_usage", "memory_usage", "disk_usage", "load"]
+Service = Literal["web", "api", "worker"]
 HOME = str(Path(__file__).resolve().parent)
 
 
@@ -122,3 +123,23 @@ async def publish(version: str, approved_by: str) -> dict[str, Any]:
     now = datetime.now(UTC)
     await apublish("releases", {"version": version, "approved_by": approved_by, "at": now})
     return {"version": version, "released": True, "at": now}
+
+
+@tool("deployments.deploy")
+async def deploy(ctx: Any, service: Service, version: str) -> dict[str, Any]:
+    """Asks a person, and then says on the panel what runs where."""
+    answer = await ctx.suspend("person", "ask", [f"Deploy {service} {version}? Say yes or no."])
+    is_wanted = str(answer).strip().lower() in {"yes", "y", "true"}
+    if is_wanted:
+        ctx.state["running"] = {**ctx.state.get("running", {}), service: version}
+        ctx.state["deployments"] = ctx.state.get("deployments", 0) + 1
+    ctx.emit("deployed" if is_wanted else "declined", {"service": service, "version": version})
+    return {"service": service, "version": version, "deployed": is_wanted}
+
+
+@tool("deployments.note")
+def take_note(ctx: Any, text: str, is_urgent: bool = False) -> int:
+    """Puts a note on the panel; how many there are."""
+    ctx.state["notes"] = [*ctx.state.get("notes", [])[-9:], {"text": text, "urgent": is_urgent}]
+    ctx.emit("noted", {"text": text})
+    return len(ctx.state["notes"])

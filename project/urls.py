@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
-from .views import index
+from mashin_surfaces.surfaces.index import index
 
 urlpatterns = [
     path("", index, name="index"),

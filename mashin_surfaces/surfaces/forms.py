@@ -47,7 +47,10 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A field's control. ``attributes``: of the HTML element, besides name, id and value."""
+    """A field's control. ``attributes``: of the HTML element, besides name, id and value.
+
+    ``form``: what tells the forms of a page apart, "" where there is one.
+    """
 
     name: str
     label: str
@@ -60,10 +63,11 @@ class Control:
     attributes: Mapping[str, str] = attribute(default_factory=dict)
     options: tuple[Option, ...] = ()
     errors: tuple[str, ...] = ()
+    form: str = ""
 
     @property
     def id(self) -> str:
-        return f"field-{self.name}"
+        return f"field-{self.form}-{self.name}" if self.form else f"field-{self.name}"
 
     @property
     def described_by(self) -> str:
@@ -105,18 +109,28 @@ def _plain(number: str) -> str:
     return _LEADING_ZEROS.sub(r"\1", _BARE_POINT.sub(r"\g<1>0.", number.strip()))
 
 
-def fresh_form(fields: Sequence[Field], prefilled: Mapping[str, Sequence[str]]) -> Form:
-    """A form to fill in: defaults, and over them what the query string says."""
+def fresh_form(
+    fields: Sequence[Field], prefilled: Mapping[str, Sequence[str]], form: str = ""
+) -> Form:
+    """A form to fill in: defaults, and over them what the query string says.
+
+    ``form``: what tells it from the others of its page.
+    """
     return Form(
         tuple(
-            _control(field, _prefilled(field, prefilled.get(field.name)) or _default(field), ())
+            _control(
+                field, _prefilled(field, prefilled.get(field.name)) or _default(field), (), form
+            )
             for field in fields
         )
     )
 
 
 def sent_form(
-    fields: Sequence[Field], sent: Mapping[str, Sequence[str]], refusal: Refusal | None
+    fields: Sequence[Field],
+    sent: Mapping[str, Sequence[str]],
+    refusal: Refusal | None,
+    form: str = "",
 ) -> Form:
     """A form as it was sent, with what was wrong beside each control."""
     beside: dict[str, list[str]] = {field.name: [] for field in fields}
@@ -130,7 +144,7 @@ def sent_form(
             general.append(f"{name}: {message}" if name else message)
     return Form(
         tuple(
-            _control(field, _as_sent(field, sent.get(field.name)), tuple(beside[field.name]))
+            _control(field, _as_sent(field, sent.get(field.name)), tuple(beside[field.name]), form)
             for field in fields
         ),
         tuple(general),
@@ -170,7 +184,7 @@ def _text(field: Field, value: Any) -> str:
 # -- controls -----------------------------------------------------------------------------------
 
 
-def _control(field: Field, text: str, errors: tuple[str, ...]) -> Control:
+def _control(field: Field, text: str, errors: tuple[str, ...], form: str) -> Control:
     widget = _widget(field)
     return Control(
         name=field.name,
@@ -185,6 +199,7 @@ def _control(field: Field, text: str, errors: tuple[str, ...]) -> Control:
         attributes=_attributes(field, widget),
         options=_options(field, text) if widget == "select" else (),
         errors=errors,
+        form=form,
     )
 
 

@@ -3,7 +3,8 @@
 GET shows the form that ``accepts`` asks for; POST runs the machine with what was filled in. Where
 the machine has a websocket that takes the same caller, ``page.js`` sends over that instead. What a
 form and a result look like is in ``forms.py``, ``presentation.py`` and the templates. POST starts a
-run of a machine that is one; how that is shown and decided is left to ``run_page.py``.
+run of a machine that is one; how that is shown and decided is left to ``run_page.py``, panels to
+``panel_page.py``, incubators to ``bus_page.py``.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponseBase
 
 from ..conf import settings
 from ..exceptions import Code, Refusal
@@ -21,14 +23,14 @@ from ..governance.govern import Answer, Caller, govern, note
 from ..identity.authenticate import authenticate
 from ..identity.presented import Presented
 from ..identity.principal import anonymous
-from . import run_page
+from . import bus_page, panel_page, run_page
 from .csrf import check_csrf
 from .entrance import enter
 from .forms import Form, fresh_form, pairs_of, sent_form
 from .presentation import outline, present
 from .routes import routes
-from .sockets import sockets_for
-from .visit import ERROR, Visit, login_of, read_form, rendered, see_other, told
+from .sockets import sockets_for, speaks
+from .visit import ERROR, Visit, login_of, read_form, rendered, see_other, turned_away
 from .words import marked_fields, script_words
 
 METHODS = ("GET", "HEAD", "POST")
@@ -45,14 +47,15 @@ class Socket:
 async def page(request: HttpRequest, door: Door) -> HttpResponseBase:
     """One access to a page surface; ``?run=`` is a run of the machine."""
     run = request.GET.get("run") if door.machine.program.is_run else None
+    other = _other_page(door)
     if request.method in {"GET", "HEAD"}:
         if run is not None:
             return await run_page.view(request, door, run)
-        return await _view(request, door)
+        return await (_view if other is None else other.view)(request, door)
     if request.method == "POST":
         if run is not None:
             return await run_page.command(request, door, run)
-        return await _submit(request, door)
+        return await (_submit if other is None else other.command)(request, door)
     refusal = Refusal(Code.UNKNOWN_MESSAGE, f"A page answers {', '.join(METHODS)}.")
     caller = Caller(anonymous(()), Presented.from_request(request).client)
     answer = await note(door, caller, event="message", refusal=refusal)
@@ -62,15 +65,21 @@ async def page(request: HttpRequest, door: Door) -> HttpResponseBase:
     return response
 
 
+def _other_page(door: Door) -> Any:
+    """What shows this machine, when that is no form: its panel, its bus."""
+    if door.machine.program.is_run:
+        return None
+    if speaks(door.name, "panel"):
+        return panel_page
+    return bus_page if speaks(door.name, "incubator") else None
+
+
 async def _view(request: HttpRequest, door: Door) -> HttpResponseBase:
     presented = Presented.from_request(request)
     answer, caller = await enter(door, presented, event="view")
     visit = Visit(request, door, caller, answer)
     if answer.refusal is not None:
-        login = login_of(visit, presented)
-        if login is not None:
-            return told(HttpResponseRedirect(login), visit)
-        return await rendered(visit, ERROR, {})
+        return await turned_away(visit, presented)
     fields = door.machine.compiled.accepts.fields
     return await _with_form(visit, fresh_form(fields, dict(request.GET.lists())))
 

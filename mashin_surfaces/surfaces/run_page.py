@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from ..dialects import dag as dialect
 from ..exceptions import Recorded, Refusal
@@ -31,7 +31,7 @@ from .run_shown import Badge, Reader, Typed, page_of
 from .run_shown import recent as recent_runs
 from .run_socket import choice_of
 from .sockets import sockets_for, takes
-from .visit import ERROR, Visit, login_of, read_form, rendered, see_other, sign_in, told
+from .visit import ERROR, Visit, login_of, read_form, rendered, see_other, sign_in, turned_away
 
 #: Characters of a path in the ledger.
 MOST_PATH: Final = 500
@@ -53,10 +53,7 @@ async def view(request: HttpRequest, door: Door, id: str) -> HttpResponseBase:
     visit = Visit(request, door, caller, answer)
     if answer.refusal is None and run is not None:
         return await _shown(visit, run, Typed())
-    login = login_of(visit, presented)
-    if login is not None:
-        return told(HttpResponseRedirect(login), visit)
-    return await rendered(visit, ERROR, {})
+    return await turned_away(visit, presented)
 
 
 async def command(request: HttpRequest, door: Door, id: str) -> HttpResponseBase:

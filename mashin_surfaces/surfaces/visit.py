@@ -14,7 +14,13 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.db import close_old_connections
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+    QueryDict,
+)
 from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import resolve_url
 from django.template.loader import select_template
@@ -132,14 +138,27 @@ def login_of(visit: Visit, presented: Presented) -> str | None:
     return sign_in(visit)
 
 
+async def turned_away(visit: Visit, presented: Presented) -> HttpResponseBase:
+    """The answer to who may not look: a login, where that helps, else the reason."""
+    login = login_of(visit, presented)
+    if login is not None:
+        return told(HttpResponseRedirect(login), visit)
+    return await rendered(visit, ERROR, {})
+
+
 def sign_in(visit: Visit) -> str | None:
     """Where somebody signs in and comes back; None where a session opens nothing, or there is no
     such page."""
-    url = _login_url() if "session" in visit.door.accepted else None
+    return login_to(visit.request.get_full_path()) if "session" in visit.door.accepted else None
+
+
+def login_to(path: str) -> str | None:
+    """Where somebody signs in to come to ``path``; None where there is no such page."""
+    url = _login_url()
     if url is None:
         return None
     joint = "&" if urlsplit(url).query else "?"
-    return f"{url}{joint}{urlencode({'next': visit.request.get_full_path()})}"
+    return f"{url}{joint}{urlencode({'next': path})}"
 
 
 def _login_url() -> str | None:

@@ -36,3 +36,22 @@ def script_words() -> dict[str, str]:
         "line": _("The last {n} values: lowest {min}, highest {max}, last {last}"),
         "range": _("lowest {min}, highest {max}"),
     }
+
+
+def live_words() -> dict[str, str]:
+    """What the scripts of a panel's and a bus's page say, besides those of every script."""
+    return {
+        **script_words(),
+        "state": _("state"),
+        "claim": _("claim"),
+        "deleted": _("{key} deleted"),
+        "done": _("done"),
+        "failed": _("failed"),
+        "suspended": _("waits for an answer"),
+        "running": _("running"),
+        "works": _("runs …"),
+        "entries": _("{n} since the page was opened; the newest {shown} are shown."),
+        "catching": _("Catching up"),
+        "missed": _("Some entries were missed: they are not kept any more."),
+        "reset": _("The bus was reset by {by}."),
+    }

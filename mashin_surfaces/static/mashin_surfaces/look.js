@@ -1,0 +1,50 @@
+// Looks at the page anew and renews what the server rendered in it: what has data-renewed and an id.
+
+import { localise, renew } from "./values.js";
+
+const PAUSE = 1000; // milliseconds from a change to the next look, at least,
+const LATE = 10000; // ... and when something changes all the time
+const SLOWER = 1.5;
+
+export class Look {
+  #timer;
+  #wait = PAUSE;
+  #last = 0;
+  #renewed;
+
+  /** renewed(page): told of each fresh page. */
+  constructor(renewed = () => {}) {
+    this.#renewed = renewed;
+  }
+
+  /** Something has changed: look at it, after a moment. */
+  soon() {
+    if (this.#timer) return;
+    const isBusy = performance.now() - this.#last < 2 * this.#wait;
+    this.#wait = isBusy ? Math.min(LATE, this.#wait * SLOWER) : PAUSE;
+    this.#timer = setTimeout(() => this.now(), this.#wait);
+  }
+
+  async now() {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (document.hidden) { // nobody looks: when somebody does
+      document.addEventListener("visibilitychange", () => this.now(), { once: true });
+      return;
+    }
+    this.#last = performance.now();
+    const answer = await fetch(location.href, { cache: "no-store", redirect: "error" }).catch(() => null);
+    if (!answer?.ok) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    localise(fresh);
+    for (const part of document.querySelectorAll("[data-renewed]")) {
+      const other = fresh.getElementById(part.id);
+      if (other && !isTypedIn(part) && !part.matches(":has(form):hover")) renew(part, other);
+    }
+    this.#renewed(fresh);
+  }
+}
+
+// What somebody is about to send is left alone.
+const isTypedIn = (part) =>
+  [...part.querySelectorAll("textarea, input")].some((each) => each.value !== each.defaultValue);
