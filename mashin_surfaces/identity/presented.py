@@ -23,6 +23,8 @@ KEY_PREFIX = "msk_"
 CREDENTIAL_PARAMETERS = frozenset({"token", "api_key", "ticket"})
 #: A subprotocol that carries a token: a browser can set no header on a websocket.
 BEARER = "bearer."
+#: The subprotocol that says nothing, for clients that must offer one.
+PLAIN = "mashin"
 
 TokenKind = Literal["jwt", "api_key"]
 #: The scheme of ``Authorization`` (lower case) or the query parameter → what it should carry.
@@ -120,15 +122,17 @@ class Presented:
 def answer_subprotocol(offered: Sequence[str], supported: Iterable[str]) -> str | None:
     """The subprotocol to accept with: never one that carries a token (it would be echoed).
 
-    The first offered one that is supported. When a token was offered, else the first offered one
-    that carries none: a browser ends a connection whose offers were all passed over, so a client
-    offers a harmless name beside its token (``["bearer.eyJ…", "mashin"]``).
+    The first offered one that is supported, else ``mashin``. When a token was offered, else the
+    first offered one that carries none: a browser ends a connection whose offers were all passed
+    over, so a client offers a harmless name beside its token (``["bearer.eyJ…", "mashin"]``).
     """
     known = set(supported)
     harmless = [name for name in offered if not name.startswith(BEARER)]
     for name in harmless:
         if name in known:
             return name
+    if PLAIN in harmless:
+        return PLAIN
     return harmless[0] if harmless and len(harmless) < len(offered) else None
 
 

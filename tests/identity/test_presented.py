@@ -189,6 +189,8 @@ def test_a_token_survives_the_query_string(text: str) -> None:
         (["mashin.v1"], "mashin.v1"),
         (["other"], None),
         (["other", "mashin.v1"], "mashin.v1"),
+        (["mashin", "mashin.v1"], "mashin.v1"),
+        (["other", "mashin"], "mashin"),
         ([f"bearer.{JWT}"], None),
         ([f"bearer.{JWT}", "mashin.v1"], "mashin.v1"),
         ([f"bearer.{JWT}", "harmless"], "harmless"),
