@@ -19,6 +19,8 @@ from .server.health import CHECKS, WARNINGS
 from .steps.effects import registry as effects
 from .steps.threads import effect_threads
 from .surfaces.recheck import recheck_connections
+from .surfaces.routes import routes
+from .timers import process
 from .timers.clock import clock
 
 CREDENTIALS = "credentials"
@@ -54,6 +56,7 @@ def connect() -> None:
     on_bump.append(doorbell.tell)
     hub.on_news.append(lambda epoch: watcher.wake())
     hub.on_news.append(runs.heard)
+    process.served.connections = routes.count
     CHECKS["ledger"] = check_writer
     WARNINGS["rooms"] = hub.trouble
     WARNINGS["runs"] = runs.trouble

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
@@ -19,6 +18,7 @@ from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from ..ledger.chain import first_id
 from ..ledger.models import SurfaceAccess
 from ..machines.models import Machine, Surface
 
@@ -165,11 +165,6 @@ def days(value: str) -> tuple[date, date] | None:
         return None if day is None else (day, day + timedelta(days=1))
     except (ValueError, OverflowError):
         return None
-
-
-def first_id(moment: datetime) -> UUID:
-    """The smallest UUID version 7 of a moment (RFC 9562: 48 bits of milliseconds come first)."""
-    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 
 def _midnight(day: date) -> datetime:

@@ -180,14 +180,16 @@ def _tools(machine: str) -> SafeString | None:
     tools = dances.tools_of(machine)
     if not tools:
         return None
-    rows = (
+    rows = [
         (
             name,
-            tool.definition.handler or tool.definition.machine or "–",
-            Truncator(tool.definition.description or "–").chars(MOST_OF_A_TOOL),
+            tool.definition.handler or tool.definition.machine,
+            Truncator(tool.definition.description).chars(MOST_OF_A_TOOL),
         )
         for name, tool in sorted(tools.items())
-    )
+    ]
+    if not any(does for _name, _from, does in rows):
+        return table((_("Name"), _("From")), (row[:2] for row in rows))
     return table((_("Name"), _("From"), _("Does")), rows)
 
 

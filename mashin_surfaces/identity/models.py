@@ -33,6 +33,7 @@ class ApiKey(models.Model):
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
         ordering = ("name", "-created_at")
+        indexes = (models.Index(fields=("name", "-created_at"), name="mashin_keys_by_name"),)
 
     def __str__(self) -> str:
         return f"{self.name} (msk_{self.id}_…)"

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from decimal import Context, Decimal
 from random import getrandbits
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -73,6 +74,11 @@ def new_id() -> str:
     chance = getrandbits(74)
     milliseconds = time.time_ns() // 1_000_000
     return f"{milliseconds:012x}7{chance >> 62:03x}{0x8000000000000000 | chance & _LOW:016x}"
+
+
+def first_id(moment: datetime) -> UUID:
+    """The smallest UUID version 7 of a moment: ids from it on began then, or later."""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 
 _LOW = (1 << 62) - 1

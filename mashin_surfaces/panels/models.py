@@ -23,7 +23,7 @@ class Panel(models.Model):
     )
     kind = models.CharField(_("kind"), max_length=64)
     title = models.CharField(_("title"), max_length=200, blank=True)
-    machine = models.CharField(_("machine"), max_length=64, blank=True, db_index=True)
+    machine = models.CharField(_("machine"), max_length=64, blank=True)
     tools = models.JSONField(_("tools"), default=list, blank=True)
     capabilities = models.JSONField(_("capabilities"), null=True, blank=True)
     metadata = models.JSONField(_("metadata"), default=dict, blank=True)
@@ -34,6 +34,11 @@ class Panel(models.Model):
         verbose_name = _("panel")
         verbose_name_plural = _("panels")
         ordering = ("-created_at",)
+        indexes = (
+            models.Index(fields=("-created_at",), name="mashin_panels_newest"),
+            models.Index(fields=("kind", "-created_at"), name="mashin_panels_of_kind"),
+            models.Index(fields=("machine", "-created_at"), name="mashin_panels_of_machine"),
+        )
 
     def __str__(self) -> str:
         return self.title or self.room.key
@@ -106,7 +111,10 @@ class Suspension(models.Model):
         verbose_name = _("suspension")
         verbose_name_plural = _("suspensions")
         ordering = ("-created_at",)
-        indexes = (models.Index(fields=("panel", "status"), name="mashin_suspensions"),)
+        indexes = (
+            models.Index(fields=("panel", "status"), name="mashin_suspensions"),
+            models.Index(fields=("status", "panel"), name="mashin_suspended"),
+        )
 
     def __str__(self) -> str:
         return f"{self.tool} waits for {self.extension}.{self.method}"

@@ -85,6 +85,7 @@ class Run(models.Model):
         indexes = (
             models.Index(fields=("machine", "-started_at"), name="mashin_runs_of_machine"),
             models.Index(fields=("-started_at",), name="mashin_runs_newest"),
+            models.Index(fields=("status", "-started_at"), name="mashin_runs_of_status"),
             models.Index(
                 fields=("due_at",), name="mashin_runs_due", condition=models.Q(due_at__isnull=False)
             ),

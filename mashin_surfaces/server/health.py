@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
@@ -51,6 +52,28 @@ async def healthz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """``checks``: "ok", "late" or the kind of an error by the name of what must work; ``warnings``:
+    sentences by the name of what is slower than it should be, and served all the same."""
+
+    checks: dict[str, str]
+    warnings: dict[str, str]
+
+    @property
+    def is_ready(self) -> bool:
+        return all(result == "ok" for result in self.checks.values())
+
+
+async def readiness() -> Readiness:
+    """How this process stands, within ``DEADLINE``. The text of an error goes to the log."""
+    deadline = time.monotonic() + DEADLINE
+    started = {name: _started(name, check) for name, check in CHECKS.items()}
+    results = {name: await _result(name, future, deadline) for name, future in started.items()}
+    warnings = {name: said for name, look in WARNINGS.items() if (said := look()) is not None}
+    return Readiness(results, warnings)
+
+
 @require_safe
 @never_cache
 async def readyz(request: HttpRequest) -> JsonResponse:
@@ -60,15 +83,12 @@ async def readyz(request: HttpRequest) -> JsonResponse:
     "warnings": {name: "…"}}``: the kind of an error, while its text, which may name hosts and
     users, goes to the log. ``warnings``: what is slower than it should be, and served all the same.
     """
-    deadline = time.monotonic() + DEADLINE
-    started = {name: _started(name, check) for name, check in CHECKS.items()}
-    results = {name: await _result(name, future, deadline) for name, future in started.items()}
-    ready = all(result == "ok" for result in results.values())
-    warnings = {name: said for name, look in WARNINGS.items() if (said := look()) is not None}
-    body: dict[str, object] = {"status": "ok" if ready else "unavailable", "checks": results}
-    if warnings:
-        body["warnings"] = warnings
-    return JsonResponse(body, status=200 if ready else 503)
+    found = await readiness()
+    status = "ok" if found.is_ready else "unavailable"
+    body: dict[str, object] = {"status": status, "checks": found.checks}
+    if found.warnings:
+        body["warnings"] = found.warnings
+    return JsonResponse(body, status=200 if found.is_ready else 503)
 
 
 def _started(name: str, check: Callable[[], None]) -> asyncio.Future[None]:

@@ -83,6 +83,10 @@ class Routes:
         every = (*self._routes.values(), *self.besides)
         return [each for route in every for each in tuple(route.connections)]
 
+    def count(self) -> int:
+        """How many live sockets this process has."""
+        return sum(len(route.connections) for route in (*self._routes.values(), *self.besides))
+
     def prepare(self) -> None:
         """Read the definitions once and watch them from now on. Blocks for a few queries.
 

@@ -10,13 +10,17 @@ from django.utils.translation import gettext_lazy as _
 
 
 class ServerProcess(models.Model):
-    """A process that serves, alive while ``beat_at`` is fresh."""
+    """A process that serves, alive while ``beat_at`` is fresh.
+
+    ``connections``: sockets and event streams that it had at its last beat.
+    """
 
     id = models.CharField(max_length=32, primary_key=True)
     host = models.CharField(_("host"), max_length=200)
     pid = models.PositiveIntegerField(_("pid"))
     started_at = models.DateTimeField(_("started at"))
     beat_at = models.DateTimeField(_("beat at"), db_index=True)
+    connections = models.PositiveIntegerField(_("connections"), default=0)
 
     class Meta:
         verbose_name = _("server process")

@@ -29,6 +29,16 @@ FORGOTTEN = 30.0
 on_beat: list[Callable[[bool], object]] = []
 
 
+class Served:
+    """What this process serves. ``connections`` counts its sockets and event streams; it is set
+    by who has them (``composition.py``)."""
+
+    connections: Callable[[], int] = staticmethod(lambda: 0)
+
+
+served = Served()
+
+
 class _Identity:
     def __init__(self) -> None:
         self.renew()
@@ -53,7 +63,7 @@ def beat() -> bool:
     Raises the database's errors.
     """
     rows = ServerProcess.objects.using(database())
-    if rows.filter(pk=_this.id).update(beat_at=now()):
+    if rows.filter(pk=_this.id).update(beat_at=now(), connections=served.connections()):
         return False
     _write(database())
     return True
@@ -74,7 +84,12 @@ def ensure(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _write(alias: str) -> None:
-    row = ServerProcess(id=_this.id, host=socket.gethostname()[:200], pid=os.getpid())
+    row = ServerProcess(
+        id=_this.id,
+        host=socket.gethostname()[:200],
+        pid=os.getpid(),
+        connections=served.connections(),
+    )
     row.started_at = row.beat_at = now()  # the database's time
     ServerProcess.objects.using(alias).bulk_create([row], ignore_conflicts=True)
 

@@ -1,7 +1,8 @@
-"""What is done to a namespace in the admin reaches agents on their sockets."""
+"""What is done in the admin reaches agents on their sockets, and what they are is shown there."""
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.slow
 STAFF = """\
 from django.contrib.auth.models import Permission, User
 olga = User.objects.create_user("olga", password="olga", is_staff=True)
-for codename in ("change_incubator", "delete_incubator"):
+for codename in ("change_incubator", "delete_incubator", "view_serverprocess"):
     olga.user_permissions.add(Permission.objects.get(codename=codename))
 """
 
@@ -92,6 +93,17 @@ async def test_a_claim_freed_in_the_admin_is_another_agents_to_take(staffed: Hiv
         await second.say("claim", resource="file.txt")
         taken = await first.until("claim_changed", owner="bob")
         assert taken["fence"] > fence
+
+
+async def test_the_dashboard_counts_the_sockets_of_all_processes(staffed: Hive) -> None:
+    namespace, token = staffed.fresh(), staffed.token("ada")
+    async with staffed.agent(namespace, token) as agent, staffed.agent(namespace, token):
+        await agent.until("replay_done")
+        async with signed_in(staffed, namespace) as olga, asyncio.timeout(DEADLINE):
+            page = ""
+            while "<strong>2</strong>" not in page:  # said with the process's next beat
+                page = (await olga.browser.get("/admin/")).text
+    assert "Connections now" in page
 
 
 async def test_a_reset_in_the_admin_is_told_to_every_member(staffed: Hive) -> None:
