@@ -57,6 +57,7 @@ MINIMUM: dict[str, tuple[float, bool]] = {
     "RUNS.WARN_AT": (0, True),
     "INCUBATORS.METRICS_EVERY": (0, True),
     "INCUBATORS.TIMEOUT": (0, True),
+    "INCUBATORS.MAX_PARALLEL": (1, False),
 }
 SAFE_DAPHNE = (4, 2, 2)
 #: redis-py gives a socket a read timeout of 5 seconds from this version on.

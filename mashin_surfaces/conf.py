@@ -123,6 +123,8 @@ class IncubatorSettings:
     METRICS_EVERY: float = 10.0
     #: Seconds that a tool may run.
     TIMEOUT: float = 30.0
+    #: Calls of parallel tools that one process runs at once in a namespace; more wait.
+    MAX_PARALLEL: int = 16
     #: Calls of one connection that may wait, and calls that wait for an event.
     MAX_WAITING: int = 64
     #: Keys of a namespace's state, its claims, and bytes of one value.

@@ -1,7 +1,7 @@
 """All models of the app, for Django; each lives with its package."""
 
 from .identity.models import ApiKey
-from .incubators.models import Agent, Claim, DanceCall, Incubator, StateEntry
+from .incubators.models import Agent, Claim, DanceCall, Incubator, RunningCall, StateEntry
 from .ledger.models import SurfaceAccess
 from .machines.models import Epoch, Machine, MachineRevision, Surface
 from .panels.models import Due, Panel, PanelRequest, Suspension
@@ -30,6 +30,7 @@ __all__ = [
     "RoomEvent",
     "RoomMember",
     "Run",
+    "RunningCall",
     "ServerProcess",
     "StateEntry",
     "Surface",

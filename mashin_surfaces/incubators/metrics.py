@@ -1,5 +1,9 @@
 """What a namespace has seen since its epoch began: events by type, tokens, cost, agents.
 
+Two kinds of telemetry feed it: what the engine books itself (``tool_call``, ``llm_call``, tokens
+and cost of its tools), and the events ``telemetry.*`` that agents publish. The budget is measured
+by the first kind alone (``budget.py``).
+
 Counting goes on from where the last count ended, so a big log is not gone through again.
 """
 
@@ -37,7 +41,8 @@ def snapshot(room: int, *, must_keep: bool = False) -> dict[str, Any]:
         # Behind the lock: else two processes would count the same events, or a reset's.
         rows = Incubator.objects.using(alias).select_for_update(of=("self",), no_key=True)
         row = rows.select_related("room").get(pk=room)
-        counts, tokens, cost = Counter(row.event_counts), row.tokens, row.cost
+        counts = Counter(row.event_counts)
+        tokens, cost = row.published_tokens, row.published_cost
         position, head = row.counted_to, row.room.head
         while position < head:
             events = list(
@@ -57,16 +62,18 @@ def snapshot(room: int, *, must_keep: bool = False) -> dict[str, Any]:
                         tokens += int(_number(used.get("tokens"), MOST_TOKENS))
                         cost += Decimal(str(_number(used.get("cost"), float(MOST))))
             position = events[-1][0]
-        tokens = max(row.tokens, min(tokens, MOST_TOTAL))
-        cost = max(row.cost, min(round(cost, 6), MOST_COST))
-        is_much = head - row.counted_to >= KEPT_FROM or (tokens, cost) != (row.tokens, row.cost)
-        if head > row.counted_to and (is_much or must_keep):
+        tokens, cost = min(tokens, MOST_TOTAL), min(round(cost, 6), MOST_COST)
+        if head > row.counted_to and (must_keep or head - row.counted_to >= KEPT_FROM):
             Incubator.objects.using(alias).filter(pk=room).update(
-                event_counts=dict(counts), counted_to=head, tokens=tokens, cost=cost
+                event_counts=dict(counts),
+                counted_to=head,
+                published_tokens=tokens,
+                published_cost=cost,
             )
+    counts += Counter(tool_call=row.tool_calls, llm_call=row.llm_calls)  # those above 0
     return {
-        "totalTokens": tokens,
-        "totalCost": float(cost),
+        "totalTokens": row.tokens + tokens,
+        "totalCost": float(row.cost + cost),
         "agentCount": len(store.agents(room)),
         "eventCounts": dict(counts),
     }

@@ -9,13 +9,15 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..rooms.models import Room
+from ..timers.models import ServerProcess
 
 
 class Incubator(models.Model):
     """One namespace: whose tools it has, who stopped it, and what was used since it was reset.
 
-    ``counted_to``: the offset up to which ``event_counts`` counts the log. ``cost`` and
-    ``reserved`` are US dollars.
+    ``tokens`` and ``cost`` (US dollars) are what its tools have used, by which its budget is
+    measured; ``published_tokens`` and ``published_cost`` what agents say that they have used.
+    ``counted_to``: the offset up to which the log is counted.
     """
 
     room = models.OneToOneField(
@@ -27,6 +29,12 @@ class Incubator(models.Model):
     reset_by = models.CharField(_("reset by"), max_length=200, blank=True)
     tokens = models.PositiveBigIntegerField(_("tokens"), default=0)
     cost = models.DecimalField(_("cost"), max_digits=16, decimal_places=6, default=0)
+    published_tokens = models.PositiveBigIntegerField(_("published tokens"), default=0)
+    published_cost = models.DecimalField(
+        _("published cost"), max_digits=16, decimal_places=6, default=0
+    )
+    tool_calls = models.PositiveBigIntegerField(_("tool calls"), default=0)
+    llm_calls = models.PositiveBigIntegerField(_("model calls"), default=0)
     is_warned = models.BooleanField(default=False)
     event_counts = models.JSONField(_("events by type"), default=dict)
     counted_to = models.BigIntegerField(default=0)
@@ -114,6 +122,34 @@ class DanceCall(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tool} {self.call_id}"
+
+
+class RunningCall(models.Model):
+    """A tool call that runs, and what it has reserved of the budget.
+
+    Counts until ``until``, and only while its process beats: after a crash nobody has to take it
+    away first.
+    """
+
+    room = models.ForeignKey(Room, on_delete=models.CASCADE, related_name="+", db_index=False)
+    principal = models.CharField(max_length=200)
+    call_id = models.CharField(max_length=64)
+    process = models.ForeignKey(ServerProcess, on_delete=models.CASCADE, related_name="+")
+    cost = models.DecimalField(_("cost"), max_digits=16, decimal_places=6, default=0)
+    tokens = models.PositiveBigIntegerField(_("tokens"), default=0)
+    until = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("running call")
+        verbose_name_plural = _("running calls")
+        constraints = (
+            models.UniqueConstraint(
+                fields=("room", "principal", "call_id"), name="mashin_one_running_call"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.call_id
 
 
 class Agent(models.Model):

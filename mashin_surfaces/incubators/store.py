@@ -15,7 +15,7 @@ from ..rooms import log, presence
 from ..rooms.log import database
 from ..rooms.models import Room
 from ..timers.moments import exclusive
-from .models import Agent, Claim, DanceCall, Incubator, StateEntry
+from .models import Agent, Claim, DanceCall, Incubator, RunningCall, StateEntry
 
 NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 #: Seconds for which an agent counts after it was last seen.
@@ -92,11 +92,16 @@ def reset(room: int, by: str) -> str:
         StateEntry.objects.using(alias).filter(room=room).delete()
         Claim.objects.using(alias).filter(room=room).update(owner="", expires_at=None)
         DanceCall.objects.using(alias).filter(room=room).delete()
+        RunningCall.objects.using(alias).filter(room=room).delete()
         head = Room.objects.using(alias).values_list("head", flat=True).get(pk=room)
         Incubator.objects.using(alias).filter(pk=room).update(
             reset_by=by[:200],
             tokens=0,
             cost=0,
+            published_tokens=0,
+            published_cost=0,
+            tool_calls=0,
+            llm_calls=0,
             is_warned=False,
             event_counts={},
             counted_to=head,
@@ -106,7 +111,8 @@ def reset(room: int, by: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a newcomer is told, all of the same moment. ``status``: of the room."""
+    """What a newcomer is told, all of the same moment. ``status``: of the room; ``versions``: of
+    the keys of the state."""
 
     head: int
     floor: int
@@ -114,6 +120,7 @@ class Facts:
     status: str
     reset_by: str
     state: dict[str, Any]
+    versions: dict[str, int]
 
     def recovered(self, since: int | None, epoch: str | None) -> bool:
         """Whether everything after ``since`` is there; what is kept, when nothing is asked for."""
@@ -135,13 +142,16 @@ def facts(room: int) -> Facts:
         )
         if row is None:
             raise Refusal(Code.NOT_FOUND, "This namespace is gone.", subject="namespace")
+        kept = StateEntry.objects.using(alias).filter(room=room, is_deleted=False)
+        entries = list(kept.order_by("key"))
         return Facts(
             row.room.head,
             row.room.floor,
             row.room.epoch,
             row.room.status,
             row.reset_by,
-            state(room),
+            {entry.key: entry.value for entry in entries},
+            {entry.key: entry.version for entry in entries},
         )
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, Literal
 
-from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..governance.door import door_within, governed
 from ..governance.govern import Caller, govern
@@ -76,16 +75,15 @@ def failed(code: Code, word: str, message: str) -> Execution:
     return Execution("error", error={"code": word, "message": message}, code=code)
 
 
-async def execute(tool: PanelTool, context: Context, caller: Caller) -> Execution:
-    """Run the tool; never raises but when it is cancelled."""
+async def execute(tool: PanelTool, context: Context, caller: Caller, limit: float) -> Execution:
+    """Run the tool, for ``limit`` seconds at most; never raises but when it is cancelled."""
     started = perf_counter_ns()
-    execution = await _execute(tool, context, caller)
+    execution = await _execute(tool, context, caller, limit)
     execution.microseconds = (perf_counter_ns() - started) // 1000
     return execution
 
 
-async def _execute(tool: PanelTool, context: Context, caller: Caller) -> Execution:
-    limit = settings.PANELS.TIMEOUT
+async def _execute(tool: PanelTool, context: Context, caller: Caller, limit: float) -> Execution:
     try:
         async with asyncio.timeout(limit):
             value = await _call(tool, context, caller)

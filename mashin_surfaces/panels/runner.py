@@ -312,7 +312,9 @@ class Runner:
             committed=panel.state,
             tell=self._progress(job),
         )
-        running = asyncio.get_running_loop().create_task(execute(tool, context, job.caller))
+        running = asyncio.get_running_loop().create_task(
+            execute(tool, context, job.caller, settings.PANELS.TIMEOUT)
+        )
         self._current = (job, running)
         try:
             execution = await running

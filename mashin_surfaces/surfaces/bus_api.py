@@ -230,7 +230,9 @@ class BusView(JsonView):
         call_id = visit.body.get("callId")
         id = call_id if isinstance(call_id, str) and 0 < len(call_id) <= 64 else new_id()
         call = dances.Call(self.detail, args, visit.actor(), id, visit.incubator.room.epoch)
-        answer = await dances.dances_of(visit.room, visit.namespace).call(call)
+        answer = await dances.dances_of(visit.room, visit.namespace, visit.incubator.machine).call(
+            call
+        )
         result = orjson.loads(answer.text)
         status = _STATUS.get(result["code"], 409) if answer.is_failure else 200
         return status, {"result": result, "callId": id}

@@ -129,17 +129,27 @@ def agent_of(principal: Principal, wanted: str | None) -> str:
     """The agent in whose name a principal acts: one that its credential names, else one of its
     own, so that nobody takes another's name.
 
-    Raises ``Refusal`` (forbidden) for an agent that the credential does not name.
+    Raises ``Refusal``: forbidden for an agent that the credential does not name, invalid_input for
+    a name that gets too long.
     """
-    if wanted is None:
-        return principal.name
-    if wanted == principal.name or wanted.startswith(f"{principal.name}/"):
-        return wanted  # as others see it
-    if principal.agents is None:
-        return f"{principal.name}/{wanted}"[: dialect.MOST_NAME]
-    if not any(fnmatchcase(wanted, glob) for glob in principal.agents):
+    # Behind the first slash stands the agent: a principal's own slashes are written otherwise, so
+    # that "ada/one" is ada's agent, and never the principal of that name.
+    own = principal.name.replace("%", "%25").replace("/", "%2F")
+    if wanted is None or wanted in {principal.name, own}:
+        agent = own
+    elif wanted.startswith(f"{own}/"):
+        agent = wanted  # as others see it
+    elif principal.agents is None:
+        agent = f"{own}/{wanted}"
+    elif any(fnmatchcase(wanted, glob) for glob in principal.agents):
+        agent = wanted
+    else:
         raise Refusal(Code.FORBIDDEN, f'This credential does not name the agent "{wanted}".')
-    return wanted
+    if len(agent) > dialect.MOST_NAME:
+        most = dialect.MOST_NAME
+        message = f"It is at most {most} characters with its principal's name before it: {agent}"
+        raise _wrong("agentId", message)
+    return agent
 
 
 class BusConnection(Connection):
@@ -200,7 +210,7 @@ class BusConnection(Connection):
 
     def was_reset(self, epoch: str, offset: int) -> None:
         self.epoch = epoch
-        dances.dances_of(self.room, self.namespace).discard()
+        dances.dances_of(self.room, self.namespace, self.machine).discard()
         self.outbox.promise(self.loop.create_task(self._reset_frame(epoch)))
         self.outbox.push(dialect.replay_done(offset, epoch))
         if self.place is not None:  # a replay that was not done is done by this one
@@ -410,7 +420,8 @@ class BusConnection(Connection):
 
     async def _await(self, call: dances.Call) -> None:
         """Tell the result behind what the call did, which may yet have to be heard of."""
-        answer = await dances.dances_of(self.room, self.namespace).call(call)
+        known = dances.dances_of(self.room, self.namespace, self.machine)
+        answer = await known.call(call)
         text = dialect.dance_result(call.call_id, answer.text)
         if self.place is None or self.place.is_gone:
             return

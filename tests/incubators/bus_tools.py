@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from pathlib import Path
 from typing import Any
 
 from mashin_surfaces import charge, tool
@@ -59,3 +61,32 @@ def spend_and_spoil(ctx: Any, amount: float) -> None:
     charge(amount, model="test")
     ctx.state["half"] = True
     ctx.state["x" * 500] = True
+
+
+#: What went in, and may go on, of the calls of ``meet``: by the name of their meeting.
+_meetings: dict[str, set[asyncio.Event]] = {}
+
+
+@tool("bus.meet")
+async def meet(ctx: Any, name: str, others: int) -> int:
+    """Ends when so many others are in it at the same moment in this process."""
+    met = _meetings.setdefault(name, set())
+    arrived = asyncio.Event()
+    met.add(arrived)
+    if len(met) > others:
+        for each in met:
+            each.set()
+    await arrived.wait()
+    ctx.publish("met", {"name": name})
+    return len(met)
+
+
+@tool("bus.await_file")
+def await_file(ctx: Any, path: str, key: str, value: Any, amount: float = 0) -> str:
+    """Says that it runs by a file, and writes a key when a second one is there."""
+    Path(f"{path}.runs").touch()
+    while not Path(path).exists():
+        time.sleep(0.01)
+    charge(amount, model="test", input_tokens=10)
+    ctx.state[key] = value
+    return "written"

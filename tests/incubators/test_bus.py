@@ -261,7 +261,7 @@ async def test_what_is_spent_is_warned_of_and_stops_the_bus(hive: Hive, token: s
         assert (await worker.call("spend", {"amount": 0.1}))["code"] == "halted"
     metrics = (await hive.http("GET", f"/api/{namespace}/metrics", token=token)).json()
     assert (metrics["totalCost"], metrics["totalTokens"]) == (1.1, 30)
-    assert metrics["eventCounts"] == {"budget.warning": 1}
+    assert metrics["eventCounts"] == {"budget.warning": 1, "tool_call": 2, "llm_call": 2}
 
 
 # -- waits ----------------------------------------------------------------------------------------

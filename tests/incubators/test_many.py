@@ -7,14 +7,17 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
+from mashin_surfaces.timers.process import ALIVE
 from tests.incubators.conftest import Agent, Frame, Hive
 from tests.incubators.pairs import Pair, two_servers
+from tests.wire.conftest import DEADLINE
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
@@ -125,7 +128,17 @@ async def test_50_claimants_never_own_the_same_at_one_place_of_the_log(pair: Pai
 # -- the budget -----------------------------------------------------------------------------------
 
 
-async def test_20_calls_at_once_spend_one_call_beyond_the_cap_at_most(pair: Pair) -> None:
+@pytest.mark.parametrize(
+    ("tool", "amount", "spent"),
+    [
+        ("spend", 0.1, 1),  # one after the other, and nobody knows what one will cost
+        ("rush", 0.05, 1),  # at once, and nobody knows: the first reserves all that is left
+        ("hurry", 0.01, 5),  # at once, each with what it has reserved
+    ],
+)
+async def test_20_calls_at_once_do_not_overshoot_together(
+    pair: Pair, tool: str, amount: float, spent: int
+) -> None:
     namespace, boss = pair[0].fresh(), pair[0].token("ada", "*")
     worker = pair[0].token("worker", "bus:observe", "bus:publish", "bus:act")
     async with asyncio.timeout(60), AsyncExitStack() as stack:
@@ -134,11 +147,10 @@ async def test_20_calls_at_once_spend_one_call_beyond_the_cap_at_most(pair: Pair
             for number in range(20)
         ]
         assert await agents[0].call("spend", {"amount": 0.95}) == "spent"
-        calls = [agent.call("spend", {"amount": 0.1}) for agent in agents]
+        calls = [agent.call(tool, {"amount": amount}) for agent in agents]
         results = await asyncio.gather(*calls)
-        spent = [result for result in results if result == "spent"]
         refused = [result["code"] for result in results if result != "spent"]
-        assert (len(spent), refused) == (1, ["halted"] * 19)
+        assert refused == ["halted"] * (20 - spent)
         for agent in agents:  # some have heard of it before their answer
             if not any(frame["type"] == "control" for frame in agent.heard):
                 await agent.until("control")
@@ -148,11 +160,40 @@ async def test_20_calls_at_once_spend_one_call_beyond_the_cap_at_most(pair: Pair
     await asyncio.to_thread(pair[1].project.start)
     async with pair[1].agent(namespace, worker, since=0) as agent:
         assert (await agent.until("control"))["reason"] == "Budget exceeded"
-        assert (await agent.call("spend", {"amount": 0.1}))["code"] == "halted"
+        assert (await agent.call(tool, {"amount": amount}))["code"] == "halted"
         assert (await agent.refused("publish", event="x"))["code"] == "halted"
     for hive in pair:
         counted = (await hive.http("GET", f"/api/{namespace}/metrics", token=boss)).json()
-        assert counted["totalCost"] == pytest.approx(1.05)
+        assert counted["totalCost"] == pytest.approx(0.95 + spent * amount)
+
+
+async def test_what_a_killed_server_had_reserved_is_free_again(pair: Pair, tmp_path: Path) -> None:
+    namespace, token = pair[0].fresh(), pair[0].token("ada", "*")
+    args = {"path": str(tmp_path / "go"), "key": "k", "value": 1, "amount": 0.4}
+    async with asyncio.timeout(60), pair[0].agent(namespace, token) as agent:
+        async with pair[1].agent(namespace, token) as doomed:
+            await doomed.say("dance_call", tool="spend_later", args=args, callId="doomed")
+            while not (tmp_path / "go.runs").exists():
+                await doomed.quiet()
+            await asyncio.to_thread(pair[1].project.kill)
+            with pytest.raises(ConnectionClosed):
+                await doomed.until("never")
+        (tmp_path / "go").touch()
+        assert await agent.call("spend_later", args) == "written"
+        # The cap is 1: this one only fits when the dead server's 0.4 are free.
+        await agent.say("dance_call", tool="spend_later", args=args, callId="last")
+        result = await asyncio.wait_for(result_of(agent, "last"), 2 * ALIVE + DEADLINE)
+        assert result == "written"
+    await asyncio.to_thread(pair[1].project.start)
+    counted = (await pair[1].http("GET", f"/api/{namespace}/metrics", token=token)).json()
+    assert counted["totalCost"] == pytest.approx(0.8)
+
+
+async def result_of(agent: Agent, call_id: str) -> Any:
+    """What a call is answered, however long it takes."""
+    while True:
+        with suppress(TimeoutError):
+            return (await agent.until("dance_result", callId=call_id))["result"]
 
 
 # -- a crowd --------------------------------------------------------------------------------------

@@ -209,6 +209,34 @@ async def test_an_agent_may_be_called_as_others_see_it(hive: Hive, token: str) -
             assert (await agent.until("event"))["agent_id"] == seen
 
 
+async def test_no_principal_is_called_as_an_agent_of_another(hive: Hive, token: str) -> None:
+    """There may be principals with slashes in their names, and with what stands for one."""
+    namespace = hive.fresh()
+    seen = {}
+    for name in ("ada/one", "ada%2Fone"):
+        async with hive.agent(namespace, hive.token(name, "bus")) as other:
+            await other.until("replay_done")
+            for said in (None, name, "two", f"{name}/two"):
+                await other.say("publish", event="x", agentId=said)
+                seen[name, said] = (await other.until("event"))["agent_id"]
+    async with hive.agent(namespace, token) as ada:
+        await ada.until("replay_done")
+        for said in ("one", "one/two", "%2Fone"):
+            await ada.say("publish", event="x", agentId=said)
+            assert (await ada.until("event"))["agent_id"] == f"ada/{said}"
+    assert seen["ada/one", None] == seen["ada/one", "ada/one"] == "ada%2Fone"
+    assert seen["ada/one", "two"] == "ada%2Fone/two"
+    assert seen["ada%2Fone", None] == seen["ada%2Fone", "ada%2Fone"] == "ada%252Fone"
+    assert seen["ada%2Fone", "two"] == "ada%252Fone/two"
+    assert seen["ada%2Fone", "ada%2Fone/two"] == "ada%252Fone/ada%2Fone/two"
+
+
+async def test_an_agents_name_is_refused_rather_than_cut(hive: Hive, token: str) -> None:
+    async with hive.agent(hive.fresh(), token) as agent:
+        refused = await agent.refused("publish", event="x", agentId="a" * 200)
+        assert (refused["code"], refused["details"][0]["path"]) == ("invalid_message", "/agentId")
+
+
 async def test_who_has_left_counts_for_a_minute(hive: Hive, token: str) -> None:
     namespace = hive.fresh()
     async with hive.agent(namespace, token, agentId="one") as agent:
