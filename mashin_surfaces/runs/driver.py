@@ -20,6 +20,7 @@ from django.db import DatabaseError
 
 from ..commit import CommitFailed
 from ..exceptions import Code, Refusal
+from ..rooms import doorbell
 from ..rooms.appending import RoomIsGone
 from ..rooms.log import aput, database, room_threads
 from ..steps.spending import Charge
@@ -27,6 +28,7 @@ from . import launches
 from .announcements import announce
 from .change import Change, Superseded
 from .execution import Outcome
+from .holders import NEWS
 from .models import CostEntry, Node
 from .progress import Progress
 from .state import RunState
@@ -196,19 +198,31 @@ class Driver:
         if not waiting:
             return []
         if state.run.status == RunStatus.CANCELLING:
-            error = {"code": Code.EXECUTION_FAILED.value, "message": "The run was cancelled."}
-            return [Outcome(n.name, n.attempt, error=error, is_cancelled=True) for n in waiting]
-        found = await room_threads.run(launches.children, state.run)
+            return await self._cancel_children(waiting)
+        found = await room_threads.run(launches.children, state.run, waiting)
         outcomes = []
         for node in waiting:
             try:
-                outcome = launches.go_on(state, change, node, found.get(node.name, []))
+                outcome = launches.go_on(state, change, node, found[node.name])
             except Refusal as refusal:
                 error = {"code": refusal.code.value, "message": refusal.message}
                 outcome = Outcome(node.name, node.attempt, error=error)
             if outcome is not None:
                 outcomes.append(outcome)
         return outcomes
+
+    async def _cancel_children(self, waiting: Sequence[Node]) -> list[Outcome]:
+        """The end of nodes that wait for runs, once those are told that it is theirs, too."""
+        try:
+            if await launches.cancel_children(self.state.run, waiting):
+                self._tell_others()
+                doorbell.tell(NEWS)
+        except (CommitFailed, DatabaseError) as error:
+            logger.warning("What the run %s launched can't be cancelled now: %s", self.id, error)
+            await asyncio.sleep(RETRY)
+            return []
+        error_ = {"code": Code.EXECUTION_FAILED.value, "message": "The run was cancelled."}
+        return [Outcome(n.name, n.attempt, error=error_, is_cancelled=True) for n in waiting]
 
     async def _commit(self, change: Change) -> bool:
         """Write the change; False when it does not count, or nobody knows."""

@@ -1,14 +1,15 @@
 """``launch`` and ``launch_many``: runs that a run starts, in the transaction that says so.
 
 ``launch`` goes on at once. ``launch_many`` with ``collect`` waits: its node runs, and no process
-holds the run, until the last child has ended.
+holds the run, until the last child has ended. Children that are waited for are cancelled with their
+parent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
 from uuid import NAMESPACE_OID, uuid5
 
 from django.db import connections
@@ -18,14 +19,17 @@ from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..governance.door import governed
 from ..machines.definition import Launch, LaunchMany
+from ..machines.json_values import dumps
 from ..machines.registry import CompiledMachine, registry
-from ..rooms.log import database
+from ..rooms.appending import Append, RoomIsGone
+from ..rooms.events import NewEvent
+from ..rooms.log import aput, database, room_threads
 from ..steps.nodes import NodeStep
 from .change import Change
 from .execution import Outcome
 from .models import Node, Run
 from .state import RunState
-from .states import NodeStatus
+from .states import RUN_STEPS, NodeStatus, RunStatus
 
 
 def begin(state: RunState, change: Change, node: Node, step: NodeStep) -> None:
@@ -61,14 +65,17 @@ MOST_DEPTH = 16
 Child = tuple[int, str, str, Any, Any]
 
 
-def children(run: Run) -> dict[str, list[Child]]:
-    """The children of a run, by node, in order. Queries."""
-    rows = Run.objects.using(database()).filter(parent=run).order_by("parent_index")
-    found: dict[str, list[Child]] = {}
-    for row in rows.only("parent_node", "parent_index", "outcome", "output", "error", "ended_at"):
-        outcome = "" if row.ended_at is None else row.outcome
-        child = (row.parent_index, row.pk, outcome, row.output, row.error)
-        found.setdefault(row.parent_node, []).append(child)
+def children(run: Run, nodes: Sequence[Node]) -> dict[str, list[Child]]:
+    """What these nodes have launched in the attempts they are at, by node, in order. Queries."""
+    found: dict[str, list[Child]] = {node.name: [] for node in nodes}
+    attempts = {node.name: node.attempt for node in nodes}
+    rows = Run.objects.using(database()).filter(parent=run, parent_node__in=attempts)
+    columns = ("parent_node", "parent_index", "outcome", "output", "error", "ended_at")
+    for row in rows.order_by("parent_index").only(*columns):
+        name, index = row.parent_node, row.parent_index
+        if row.pk == _child_id(run, name, attempts[name], index):
+            outcome = "" if row.ended_at is None else row.outcome
+            found[name].append((index, row.pk, outcome, row.output, row.error))
     return found
 
 
@@ -134,7 +141,7 @@ def _launch(
     compiled, checked = _launchable(machine, given)
     if parent.depth >= MOST_DEPTH:
         raise Refusal(Code.EXECUTION_FAILED, f"Runs launch each other {MOST_DEPTH} deep at most.")
-    id = uuid5(NAMESPACE_OID, f"{parent.id}:{node.name}:{node.attempt}:{index}").hex
+    id = _child_id(parent, node.name, node.attempt, index)
     creation = Creation(
         NewRun(
             governed(compiled),
@@ -156,6 +163,10 @@ def _launch(
     return id
 
 
+def _child_id(parent: Run, node: str, attempt: int, index: int) -> str:
+    return uuid5(NAMESPACE_OID, f"{parent.id}:{node}:{attempt}:{index}").hex
+
+
 def _launchable(machine: str, given: dict[str, Any]) -> tuple[CompiledMachine, dict[str, Any]]:
     """The machine, and its input as it takes it; raises ``Refusal``."""
     compiled = registry.snapshot.machines.get(machine)
@@ -173,3 +184,50 @@ def tell_parent(run: Run, now: datetime) -> Callable[[str], None]:
         )
 
     return write
+
+
+# -- cancelled with their parent ------------------------------------------------------------------
+
+_MAY_BE_CANCELLED: Final = [
+    status for status, steps in RUN_STEPS.items() if RunStatus.CANCELLING in steps
+]
+
+
+async def cancel_children(run: Run, nodes: Sequence[Node]) -> bool:
+    """Cancel the runs that these nodes wait for; whether there were any.
+
+    Each is a transaction under the child's own lock: a parent and its child must not wait for each
+    other's. The nodes end afterwards, so that who takes the parent over meanwhile does it again.
+    Raises ``CommitFailed`` and the database's errors.
+    """
+    found = await room_threads.run(_living_children, run, [node.name for node in nodes])
+    for child in found:
+        await _cancel(child, f"run:{run.id}")
+    return bool(found)
+
+
+def _living_children(run: Run, nodes: Sequence[str]) -> list[Run]:
+    rows = Run.objects.using(database()).filter(parent=run, parent_node__in=nodes)
+    return list(rows.filter(status__in=_MAY_BE_CANCELLED).only("room_id"))
+
+
+async def _cancel(child: Run, by: str) -> None:
+    events: list[NewEvent] = []
+
+    def write() -> None:
+        events.clear()  # of a batch that was rolled back, and is tried again
+        rows = Run.objects.using(database()).filter(pk=child.pk, status__in=_MAY_BE_CANCELLED)
+        is_cancelled = rows.update(
+            status=RunStatus.CANCELLING,
+            outcome=Run.Outcome.CANCELLED,
+            version=F("version") + 1,
+            due_at=datetime.now(UTC),
+        )
+        if is_cancelled:  # else it has just ended, or somebody was first
+            told = {"status": RunStatus.CANCELLING, "by": by}
+            events.append(NewEvent("run_state", dumps(told).decode(), by))
+
+    try:
+        await aput(Append(child.room_id, events, also=write))
+    except RoomIsGone:  # the child was deleted
+        return

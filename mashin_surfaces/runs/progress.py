@@ -174,13 +174,13 @@ class Progress:
         choice = gate.choice
         if gate.kind == Gate.Kind.WAIT:
             self._go_on_with_event(gate, node)
+        elif choice is not None and choice["decision"] == "approve":
+            self._approved(gate, node, choice)
+        elif gate.kind == Gate.Kind.BUDGET:  # nobody allows more: said, or not said in time
+            self._stop("budget_exceeded")
         elif choice is None:
             message = "Nobody decided in time."
             self.fail(node, {"code": Code.TIMEOUT.value, "message": message})
-        elif choice["decision"] == "approve":
-            self._approved(gate, node, choice)
-        elif gate.kind == Gate.Kind.BUDGET:
-            self._stop("budget_exceeded")
         elif choice["decision"] == "modify" or choice["scope"] == "phase":
             self._again([*node.needs], node, choice["feedback"])
         else:
@@ -271,6 +271,8 @@ class Progress:
                 self.change.close_gate(gate, GateStatus.CLOSED)
                 self.change.take_gate(gate)
             self.change.set_node(node, NodeStatus.CANCELLED, ended_at=self.change.now)
+        # Those that wait for runs end when these are cancelled: the run does not rest before.
+        self.has_more = bool(self.state.collecting())
 
     # -- what begins ----------------------------------------------------------------------------
 

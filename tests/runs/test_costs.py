@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,7 @@ from mashin_surfaces.exceptions import Code
 from mashin_surfaces.governance.door import GovernedMachine
 from mashin_surfaces.machines.definition import AskEffect, Implements, MachineDefinition
 from mashin_surfaces.machines.registry import CompiledMachine
-from mashin_surfaces.models import CostEntry
+from mashin_surfaces.models import CostEntry, Gate, Run
 from mashin_surfaces.runs import commands, driver
 from mashin_surfaces.runs.change import Change
 from mashin_surfaces.runs.execution import Outcome
@@ -79,6 +80,18 @@ async def test_a_spent_budget_asks_a_person(runs: Runs, decision: str, outcome: 
     ended = await runs.ended(run)
     assert ended.outcome == outcome
     assert ended.budget == (2 if decision == "approve" else 1)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_when_nobody_says_in_time_that_more_may_be_spent_the_run_ends(runs: Runs) -> None:
+    run = await runs.run(spending(("a", 0.8, 0.8), ("b", 0.5, 0.5)), budget=Decimal(1))
+    gate = await runs.gate(run, "b")
+    await runs.at_rest(run)
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    await Gate.objects.filter(pk=gate.pk).aupdate(expires_at=past)
+    await Run.objects.filter(pk=run.pk).aupdate(due_at=past)
+    assert (await runs.ended(run)).outcome == "budget_exceeded"
+    assert await runs.statuses(run) == {"a": "completed", "b": "cancelled"}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -67,14 +68,96 @@ async def test_for_nothing_nothing_is_launched(runs: Runs) -> None:
 async def test_a_run_that_is_cancelled_launches_no_more(runs: Runs) -> None:
     await load_child(runs, "run.wait")
     run = await runs.run(many("[1, 2, 3]", "      max_concurrency: 1\n"))
-    child = await runs.until(run, lambda found: not found.holder)
+    await run_effects.has_begun("w1")
     await commands.acontrol(run, "cancel", runs.ada)
     assert (await runs.ended(run)).outcome == "cancelled"
     assert await runs.statuses(run) == {"all": "cancelled"}
-    child = await Run.objects.aget(parent=run)
-    run_effects.gate("w1").set()
-    assert (await runs.ended(child)).outcome == "completed"
     assert await Run.objects.filter(parent=run).acount() == 1
+
+
+async def test_with_a_run_are_cancelled_those_that_it_waits_for_and_theirs_and_no_others(
+    runs: Runs,
+) -> None:
+    await load_child(runs, "run.wait")
+    between = many("[1, 2]")
+    await runs.load(between, "between", accepts="    item as number\n")
+    steps = (
+        '    launch alone, from: "child", after: none\n      item: 9\n'
+        '    launch_many all, after: none\n      machine: "between"\n'
+        "      items: [0]\n      collect: true\n"
+    )
+    run = await runs.run(steps)
+    for name in ("w1", "w2", "w9"):
+        await run_effects.has_begun(name)
+    await commands.acontrol(run, "cancel", runs.ada)
+    assert (await runs.ended(run)).outcome == "cancelled"
+    middle = await Run.objects.aget(machine="between")
+    waited_for = [middle, *[child async for child in Run.objects.filter(parent=middle)]]
+    for child in waited_for:
+        ended = await runs.ended(child)
+        (_, told, _) = await runs.log(child, "run_state")
+        assert (ended.outcome, told["by"]) == ("cancelled", f"run:{child.parent_id}")
+    alone = await Run.objects.aget(parent=run, parent_node="alone")
+    assert alone.status == "running"
+    run_effects.gate("w9").set()
+    assert (await runs.ended(alone)).outcome == "completed"
+
+
+async def test_who_takes_over_a_run_that_is_being_cancelled_cancels_its_children(
+    runs: Runs,
+) -> None:
+    await load_child(runs, "run.wait")
+    run = await runs.run(many("[1, 2]"))
+    await runs.at_rest(run)
+    # As a process leaves it that dies when the cancellation is written, and nothing else.
+    await Run.objects.filter(pk=run.pk).aupdate(
+        status="cancelling",
+        outcome="cancelled",
+        holder="d" * 32,
+        fence=F("fence") + 1,
+        version=F("version") + 1,
+    )
+    assert (await runs.ended(run)).outcome == "cancelled"
+    async for child in Run.objects.filter(parent=run):
+        assert (await runs.ended(child)).outcome == "cancelled"
+    assert not run_effects.running
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+async def test_a_run_that_ends_early_waits_for_its_children_no_more(
+    runs: Runs, is_late: bool
+) -> None:
+    await load_child(runs, "run.wait")
+    gate = '    gate stop, after: none\n      question: "?"\n'
+    run = await runs.run(gate + many("[1]").replace("many all", "many all, after: none"))
+    await run_effects.has_begun("w1")
+    await runs.at_rest(run)
+    if is_late:
+        now = datetime.now(UTC)
+        await Run.objects.filter(pk=run.pk).aupdate(deadline_at=now, due_at=now)
+    else:
+        await runs.decide(run, "stop", "reject", scope="abort")
+    assert (await runs.ended(run)).outcome == ("timeout" if is_late else "cancelled")
+    assert (await runs.ended(await Run.objects.aget(parent=run))).outcome == "cancelled"
+
+
+async def test_a_node_that_runs_again_launches_anew_and_waits_for_those(runs: Runs) -> None:
+    await load_child(runs, "run.wait")
+    run = await runs.run(
+        '    ask broken, from: "run.fail", after: none\n      times: 1\n'
+        + many("[1]").replace("many all", "many all, after: none")
+    )
+    await runs.node(run, "broken", "failed")
+    await runs.at_rest(run)
+    now = datetime.now(UTC)
+    await Run.objects.filter(pk=run.pk).aupdate(deadline_at=now, due_at=now)
+    assert (await runs.ended(run)).outcome == "timeout"
+    run_effects.gate("w1").set()
+    await commands.aretry(run, "broken", runs.ada)
+    ended = await runs.until(run, lambda found: found.outcome == "completed")
+    assert ended.output is not None
+    assert [each["outcome"] for each in ended.output["results"]] == ["completed"]
+    assert await Run.objects.filter(parent=run).acount() == 2
 
 
 async def test_who_takes_a_run_over_launches_nothing_again(runs: Runs) -> None:
