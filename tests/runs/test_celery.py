@@ -1,98 +1,133 @@
-"""Runs whose nodes are executed by Celery's workers: real ones, over Valkey, also when they die."""
+"""What is special to Celery's workers: there are none, too few or the wrong ones, the server, the
+broker or the database is gone.
+
+What a run does on them, as it does everywhere, is in ``test_runners.py``.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
 
-from tests.runs.workers import Workers, words, worked, writers
-from tests.servers import postgres
+from tests.runs.site import Site, site
+from tests.servers import Postgres, postgres
 
 pytestmark = pytest.mark.slow
 
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def works(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Workers]:
-    folder = tmp_path_factory.mktemp(f"celery-{request.param}")
-    if request.param == "sqlite":
-        with worked(folder, f"sqlite:///{folder / 'db.sqlite3'}") as made:
-            yield _with_two(made)
-        return
-    with postgres() as cluster, worked(folder, cluster.create_database("runs")) as made:
-        yield _with_two(made)
+NOBODY = "No worker of Celery has taken a node"
 
 
-def _with_two(made: Workers) -> Workers:
-    made.start_worker()
-    made.start_worker()
-    return made
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Postgres]:
+    with postgres() as made:
+        yield made
 
 
-def test_workers_execute_what_the_server_works_on(works: Workers) -> None:
-    run, book = works.start("works")
-    works.at_gate(run)
-    assert words(book) == ["first", "slip", "slip"]
-    assert writers(book) <= {worker.pid for worker in works.workers}
-    works.decide(run, "review")
-    ended = works.ended(run)
-    assert ended["run"]["outcome"] == "completed"
-    assert ended["nodes"]["end"]["output"] == {"words": ["first", "slip", "long"], "by": "ada"}
-    assert ended["cost"]["spent"] == 0.5
-    assert ended["nodes"]["second"]["metrics"]["retries"] == 1
+@pytest.fixture(scope="module")
+def project(cluster: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    url, folder = cluster.create_database("runs"), tmp_path_factory.mktemp("trouble")
+    with site(folder, "celery", url, "tests.runs.impatient_settings") as made:
+        made.add_server()
+        yield made
 
 
-def test_a_cancelled_run_ends_what_a_worker_executes(works: Workers) -> None:
-    run, book = works.start("sends", seconds=600)
-    works.until(run, lambda found: words(book))
-    works.http("POST", f"/api/dags/{run}/cancel", {})
+@pytest.fixture
+def works(project: Site) -> Iterator[Site]:
+    """Without a worker, before and after."""
+    yield project
+    project.cancel_all()
+    project.stop_workers()
+
+
+def a_worker_comes(works: Site) -> None:
+    """Returns when it works."""
+    works.add_worker()
+    run, _ = works.start("sending")
+    works.ended(run)
+
+
+def said(works: Site) -> int:
+    """How often it was said that there is no worker."""
+    return works.server.log_text.count(NOBODY)
+
+
+def test_without_workers_it_is_said_once_and_what_is_cancelled_is_never_done(
+    works: Site,
+) -> None:
+    run, book = works.start("sending")
+    works.awaited(lambda: "runs" in works.http("GET", "/readyz").get("warnings", {}))
+    assert said(works) == 1
+    works.control(run, "cancel")
     ended = works.ended(run)
     assert ended["run"]["outcome"] == "cancelled"
-    assert words(book) == ["send"]
+    works.add_worker()  # it gets the task, and the one of the next run after it
+    later, _ = works.start("sending")
+    assert works.ended(later)["run"]["outcome"] == "completed"
+    assert book.begun() == []
+    assert "warnings" not in works.http("GET", "/readyz")
 
 
-def test_what_needs_approval_is_not_done_before(works: Workers) -> None:
-    run, book = works.start("letters")
-    works.at_gate(run)
-    assert words(book) == []
-    works.decide(run, "letter")
-    assert works.ended(run)["run"]["outcome"] == "completed"
-    assert words(book) == ["send"]
+def test_what_waits_for_a_busy_worker_is_done_once_and_nobody_is_alarmed(works: Site) -> None:
+    a_worker_comes(works)
+    before = said(works)
+    first, busy = works.start("sending", seconds=12)
+    works.awaited(busy.begun)
+    second, book = works.start("sending")
+    assert works.ended(first)["run"]["outcome"] == "completed"
+    assert works.ended(second)["run"]["outcome"] == "completed"
+    assert book.begun() == ["sent"]
+    assert said(works) == before
 
 
-@pytest.mark.parametrize(("machine", "node"), [("works", "long"), ("sends", "send")])
-def test_a_worker_that_is_killed_loses_what_it_executed(
-    works: Workers, machine: str, node: str
+def test_what_a_worker_does_without_the_database_is_not_lost(
+    works: Site, cluster: Postgres
 ) -> None:
-    run, book = works.start(machine, seconds=600)
-    if machine == "works":
-        works.at_gate(run)
-        works.decide(run, "review")
-    works.until(run, lambda found: node in words(book))
-    pid = int(book.read_text().splitlines()[-1].split()[1])
-    os.kill(pid, signal.SIGKILL)
-    works.start_worker()
-    if machine == "works":  # it may be done again, and is
-        works.until(run, lambda found: words(book).count("long") == 2)
-        works.http("POST", f"/api/dags/{run}/cancel", {})
-    else:  # somebody has to say
-        gate = works.at_gate(run)
-        assert "run again" in gate["presentation"]["question"]
-        assert words(book) == ["send"]
-        works.decide(run, "send", "reject")
-    works.ended(run)
-    assert words(book).count("send") == (machine == "sends")
+    works.add_worker()
+    run, book = works.start("sending", seconds=10)  # so long that nobody's beat counts any more
+    works.awaited(book.begun)
+    cluster.stop()
+    works.awaited(lambda: "The database is waited for" in works.worker_log_text())
+    cluster.start()
+    assert works.ended(run)["run"]["outcome"] == "completed"
+    assert book.begun() == ["sent"]
 
 
-def test_what_a_worker_does_while_the_server_is_gone_is_not_lost(works: Workers) -> None:
-    run, book = works.start("sends", seconds=3)
-    works.until(run, lambda found: words(book))
-    works.project.kill()
-    works.project.start()
+def test_what_takes_too_long_is_ended_by_the_worker(works: Site) -> None:
+    works.add_worker()
+    run, book = works.start("sending", seconds=600)
+    ended = works.ended(run)
+    assert ended["nodes"]["sent"]["error"]["code"] == "timeout"
+    assert book.begun() == ["sent"]
+
+
+def test_a_worker_that_does_not_know_an_effect_fails_the_node(works: Site) -> None:
+    works.add_worker(MASHIN_MODULES="")
+    run, book = works.start("sending")
+    ended = works.ended(run)
+    assert ended["run"]["outcome"] == "failed"
+    assert "work.send" in ended["nodes"]["sent"]["error"]["message"]
+    assert book.begun() == []
+
+
+def test_what_a_worker_does_while_the_server_is_gone_is_not_lost(works: Site) -> None:
+    works.add_worker()
+    run, book = works.start("sending", seconds=60)
+    works.awaited(book.begun)
+    works.server.kill()
+    book.let("sent")
+    works.awaited(book.ended)
+    works.server.start()
     ended = works.ended(run)
     assert ended["run"]["outcome"] == "completed"
-    assert words(book) == ["send"]
+    assert book.begun() == ["sent"]
+
+
+def test_what_is_to_be_done_while_the_broker_is_gone_is_done_when_it_is_back(works: Site) -> None:
+    a_worker_comes(works)
+    works.broker.stop()
+    run, book = works.start("sending")
+    works.awaited(lambda: "The broker does not take a node" in works.server.log_text)
+    works.broker.start()
+    assert works.ended(run)["run"]["outcome"] == "completed"
+    assert book.begun() == ["sent"]
