@@ -29,12 +29,14 @@ ON_POSTGRES = [
     "admin", "commit", "identity", "ledger", "rooms", "runs", "surfaces", "timers",
     "machines/test_store.py",
 ]  # fmt: skip
+#: The suite is to stay short: what takes long is named.
+SLOWEST = ["--durations=10", "--durations-min=5"]
 #: pytest's exit code when there was nothing to run.
 NO_TESTS = 5
 
 
 def play(part: list[str], extra: list[str], report: Path, database_url: str = "") -> int:
-    command = [sys.executable, "-m", "pytest", *part, f"--junit-xml={report}", *extra]
+    command = [sys.executable, "-m", "pytest", *part, *SLOWEST, f"--junit-xml={report}", *extra]
     env = {**os.environ, "DATABASE_URL": database_url} if database_url else None
     return subprocess.run(command, cwd=ROOT, check=False, env=env).returncode
 
