@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import time
 from typing import Any
@@ -77,11 +78,17 @@ def verify(token: str) -> Claims:
 
 
 def sign(
-    name: str, scopes: Scopes, ttl: float, *, is_user: bool = False
+    name: str,
+    scopes: Scopes,
+    ttl: float,
+    *,
+    is_user: bool = False,
+    agents: Sequence[str] | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """A new token for ``name`` and its claims; ``ttl`` in seconds. By the first key that can sign.
 
     ``is_user``: the name is a Django user's; the token is then refused once the user is gone.
+    ``agents``: globs of the agents that it may act as in incubators; None: it names none.
     Raises ``ValueError`` for a token that ``verify`` would not take.
     """
     if not is_name(name) or len(name) > MOST_NAME_CHARACTERS:
@@ -102,6 +109,8 @@ def sign(
     }
     if is_user:
         claims[SUBJECT_KIND] = USER
+    if agents is not None:
+        claims["agents"] = list(agents)
     if settings.JWT.AUDIENCE:
         claims["aud"] = settings.JWT.AUDIENCE
     if settings.JWT.ISSUER:
@@ -109,7 +118,9 @@ def sign(
     headers = None if key.kid is None else {"kid": key.kid}
     token = jwt.encode(claims, private, algorithm=key.alg, headers=headers)
     if len(token) > MOST_CHARACTERS:
-        raise ValueError(f"The token is longer than {MOST_CHARACTERS:,} characters: fewer scopes.")
+        raise ValueError(
+            f"The token is longer than {MOST_CHARACTERS:,} characters: fewer scopes or agents."
+        )
     return token, claims
 
 

@@ -54,6 +54,13 @@ def test_a_token_for_a_user_says_so(alice: User) -> None:
     assert 'the user "alice"' in err
 
 
+def test_a_token_names_the_agents_that_it_may_act_as() -> None:
+    out, err = run("--kind", "jwt", "--name", "swarm", "--agent", "worker-*", "--agent", "judge")
+    assert jwt.verify(out.strip()).agents == ("worker-*", "judge")
+    assert "worker-*, judge" in err
+    assert jwt.verify(run("--kind", "jwt", "--name", "ci")[0].strip()).agents is None
+
+
 def test_a_key_stands_alone_on_standard_output() -> None:
     out, err = run("--kind", "api_key", "--name", "billing", "--scope", "machines:run")
     [text] = out.splitlines()
@@ -90,6 +97,9 @@ def test_a_credential_without_scopes_says_so() -> None:
         (["--kind", "jwt", "--name", "ci", "--ttl", "367d"], "366 days"),
         (["--kind", "jwt", "--name", "ci", "--owner", "alice"], "--owner is for API keys"),
         (["--kind", "api_key", "--name", "ci", "--owner", "nobody"], "There is no user"),
+        (["--kind", "api_key", "--name", "ci", "--agent", "a"], "Issue a token: --kind jwt"),
+        (["--kind", "jwt", "--name", "ci", "--agent", ""], "names no agent"),
+        (["--kind", "jwt", "--name", "ci", "--agent", "a\nb"], "names no agent"),
     ],
 )
 def test_what_is_wrong_is_said(words: list[str], sentence: str) -> None:

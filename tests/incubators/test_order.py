@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.incubators.conftest import Agent, Hive
 
@@ -229,6 +229,20 @@ async def test_no_principal_is_called_as_an_agent_of_another(hive: Hive, token: 
     assert seen["ada%2Fone", None] == seen["ada%2Fone", "ada%2Fone"] == "ada%252Fone"
     assert seen["ada%2Fone", "two"] == "ada%252Fone/two"
     assert seen["ada%2Fone", "ada%2Fone/two"] == "ada%252Fone/ada%2Fone/two"
+
+
+async def test_a_token_that_names_agents_may_act_as_those_alone(hive: Hive) -> None:
+    words = ("--kind", "jwt", "--name", "swarm", "--scope", "bus", "--agent", "worker-*")
+    token = hive.project.manage("issue_credential", *words).splitlines()[-1]
+    async with hive.agent(hive.fresh(), token, agentId="worker-1") as agent:
+        for said, seen in {None: "worker-1", "worker-2": "worker-2", "swarm": "swarm"}.items():
+            await agent.say("publish", event="x", agentId=said)
+            assert (await agent.until("event"))["agent_id"] == seen
+        assert (await agent.refused("publish", event="x", agentId="judge"))["code"] == "forbidden"
+    with pytest.raises(InvalidStatus) as refused:
+        async with hive.agent(hive.fresh(), token, agentId="judge"):
+            pass
+    assert refused.value.response.status_code == 403
 
 
 async def test_an_agents_name_is_refused_rather_than_cut(hive: Hive, token: str) -> None:
