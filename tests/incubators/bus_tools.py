@@ -55,6 +55,16 @@ def write(ctx: Any, key: str, value: Any) -> None:
     ctx.state[key] = value
 
 
+@tool("bus.make_move")
+def make_move(ctx: Any, **squares: str) -> dict[str, Any]:
+    """The seed's: a move of a game."""
+    move = f"{squares['from']}-{squares['to']}"
+    ctx.state["current_phase"] = "review"
+    ctx.publish("moved", {"role": ctx.role})
+    charge(0.45, model="test", input_tokens=15_000)
+    return {"success": True, "move": move}
+
+
 @tool("bus.spend_and_spoil")
 def spend_and_spoil(ctx: Any, amount: float) -> None:
     """Costs something, and wants to keep what can't be kept."""

@@ -72,6 +72,34 @@ async def test_what_is_not_there_is_told_as_a_gap_and_the_state_comes_instead(
     assert done["cursor"] == 2
 
 
+async def test_what_is_trimmed_is_told_as_a_gap_and_what_is_kept_is_replayed(
+    hive: Hive, token: str
+) -> None:
+    namespace = hive.fresh()
+    async with hive.agent(namespace, token) as agent:
+        published = await publish(agent, "a", "b", "c", "d")
+    hive.project.manage("shell", "-c", TRIM.format(namespace=namespace))
+    async with hive.agent(namespace, token, since=1) as late:
+        await late.until("replay_done")
+    assert [frame["type"] for frame in late.heard] == ["gap", "state", "replay_done"]
+    assert (late.heard[0]["from"], late.heard[0]["to"]) == (1, published[-1])
+    for query in ({}, {"since": 0}, {"since": 2}):
+        async with hive.agent(namespace, token, **query) as agent:
+            await agent.until("replay_done")
+        assert ids(agent.heard) == published[2:]
+    answer = await hive.http("GET", f"/api/{namespace}/events?since=1", token=token)
+    assert answer.status_code == 410
+
+
+TRIM = """
+from django.conf import settings
+settings.MASHIN_SURFACES["ROOMS"] = {{"incubator": {{"COUNT": 2}}}}
+from mashin_surfaces.incubators import store
+from mashin_surfaces.rooms import retention
+retention.trim("incubator", rooms=[store.known("{namespace}").pk])
+"""
+
+
 @pytest.mark.parametrize(
     "query",
     [{"since": "soon"}, {"since": -1}, {"types": "a b"}, {"namespace": "Not-One"}],

@@ -144,6 +144,26 @@ async def test_a_wait_is_woken_by_what_a_tool_of_another_publishes(hive: Hive, t
     assert told == ["event", "wake"]
 
 
+async def test_a_halt_wakes_everyone_who_waits(hive: Hive, token: str) -> None:
+    namespace = hive.fresh()
+    async with (
+        hive.agent(namespace, token, agentId="one") as one,
+        hive.agent(namespace, token, agentId="two") as two,
+        hive.agent(namespace, token, agentId="boss") as boss,
+    ):
+        for agent in (one, two, boss):
+            await agent.say("wait", types=["never"], callId="w")
+            await agent.quiet()
+        await boss.say("control", command="pause", reason="you", target="ada/two")
+        assert (await two.until("wake"))["event"]["target"] == "ada/two"
+        for agent in (one, boss):
+            assert "wake" not in [frame["type"] for frame in await agent.quiet()]
+        await boss.say("control", command="halt", reason="enough")
+        for agent in (one, boss):
+            woken = (await agent.until("wake", callId="w"))["event"]
+            assert (woken["type"], woken["command"]) == ("control", "halt")
+
+
 # -- calls ----------------------------------------------------------------------------------------
 
 

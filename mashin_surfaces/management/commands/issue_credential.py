@@ -66,8 +66,7 @@ class Command(BaseCommand):
             "--agent",
             action="append",
             type=_agent,
-            help="JWT only: an agent (or a glob) that it may act as in incubators, besides its own. "
-            "Repeatable.",
+            help="JWT only: an agent that it may act as in incubators, or a glob. Repeatable.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
