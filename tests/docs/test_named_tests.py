@@ -9,7 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: The folder of the tests that a page names without one.
-HOMES = {"rooms.md": "tests/rooms", "panels.md": "tests/panels", "runs.md": "tests/runs"}
+HOMES = {
+    "rooms.md": "tests/rooms",
+    "panels.md": "tests/panels",
+    "runs.md": "tests/runs",
+    "incubators.md": "tests/incubators",
+}
 
 
 def named() -> list[tuple[str, str, str]]:
