@@ -39,6 +39,8 @@ def line_of(event: Event) -> Line:
     make = _LINES.get(event.type)
     look, name, text = make(payload) if make else ("quiet", event.type, compact(payload))
     by = payload.get("agent_id") or payload.get("owner") or payload.get("by") or ""
+    if event.type == "PATCH":
+        by = event.actor
     return Line(event.offset, event.at, look, name, _cut(text), str(by))
 
 

@@ -51,7 +51,7 @@ def live_words() -> dict[str, str]:
         "running": _("running"),
         "works": _("runs …"),
         "entries": _("{n} since the page was opened; the newest {shown} are shown."),
-        "catching": _("Catching up"),
+        "position": _("The log stands at {head} and is kept from {from}."),
         "missed": _("Some entries were missed: they are not kept any more."),
         "reset": _("The bus was reset by {by}."),
     }

@@ -61,6 +61,24 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveProject]:
         yield served
 
 
+PASSWORD = "a-password-for-root"
+USER = f"""
+from django.contrib.auth.models import User
+User.objects.filter(username="root").exists() or User.objects.create_superuser(
+    "root", password={PASSWORD!r})
+"""
+
+
+def signed_in(open_page: OpenPage, path: str, **options: object) -> Page:
+    """The page as ``root`` sees it, whom ``USER`` has made."""
+    page = open_page(f"/admin/login/?next={path}", **options)
+    page.get_by_label("Username").fill("root")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.mouse.move(0, 0)
+    return page
+
+
 @pytest.fixture
 def complaints() -> list[str]:
     """What the console complained of; a test that expects complaints empties it."""

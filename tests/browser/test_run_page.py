@@ -9,32 +9,17 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.live import LiveProject
 
-from .conftest import OpenPage
+from .conftest import USER, OpenPage, signed_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Shoot = Callable[[Page, str], None]
-PASSWORD = "a-password-for-root"
-USER = f"""
-from django.contrib.auth.models import User
-User.objects.filter(username="root").exists() or User.objects.create_superuser(
-    "root", password={PASSWORD!r})
-"""
 NODES = ["left", "right", "review", "total"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _root(project: LiveProject) -> None:
     project.manage("shell", "-v", "0", "-c", USER)
-
-
-def signed_in(open_page: OpenPage, path: str, **options: object) -> Page:
-    page = open_page(f"/admin/login/?next={path}", **options)
-    page.get_by_label("Username").fill("root")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    page.mouse.move(0, 0)
-    return page
 
 
 def start(page: Page) -> str:

@@ -21,6 +21,7 @@ let mustReplace = false; // the log was cleared, or has a gap: what the server h
 const look = new Look((page) => mustReplace && replaceLog(page));
 const log = new Log(byId("log"), ({ count, shown }) => {
   byId("log-empty")?.remove();
+  showPosition();
   const place = byId("log-count");
   place.textContent = words.entries.replace("{n}", count.toLocaleString()).replace("{shown}", shown);
   place.hidden = false;
@@ -37,8 +38,13 @@ const LINES = {
   control: ({ command, reason, by }) => ["warn", command, reason, by],
 };
 
+function showPosition() {
+  const place = byId("log-position");
+  place.textContent = words.position
+    .replace("{head}", client.cursor).replace("{from}", place.dataset.from);
+}
+
 function told({ detail: entry }) {
-  root.dataset.cursor = entry.id;
   if (entry.type !== "event") look.soon();
   if (isPast || (types && entry.type !== "event") || !LINES[entry.type]) return;
   const [look_, name, text, by] = LINES[entry.type](entry);

@@ -39,7 +39,10 @@ export class Look {
     localise(fresh);
     for (const part of document.querySelectorAll("[data-renewed]")) {
       const other = fresh.getElementById(part.id);
-      if (other && !isTypedIn(part) && !part.matches(":has(form):hover")) renew(part, other);
+      if (!other || isTypedIn(part)) continue;
+      // Nothing takes another's place while somebody points at it.
+      if (part.matches(":has(form):hover")) part.addEventListener("pointerleave", () => this.soon(), { once: true });
+      else renew(part, other);
     }
     this.#renewed(fresh);
   }

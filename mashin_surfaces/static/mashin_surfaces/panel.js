@@ -28,6 +28,11 @@ const log = new Log(byId("log"), ({ count, shown }) => {
 
 // -- what is told --------------------------------------------------------------------------------
 
+// A tool that waits is told when it is the first one; of others their changes tell.
+function lookAtWaiting() {
+  if (client.status === "suspended") look.soon();
+}
+
 function changed() {
   isDue ||= Boolean(requestAnimationFrame(drawState));
 }
@@ -59,11 +64,13 @@ function patched({ detail: { mutations, offset, by } }) {
       op === "set" ? `${key} = ${JSON.stringify(value)}` : words.deleted.replace("{key}", key))
     .join(", ");
   log.add({ offset, at: new Date().toISOString(), look: "busy", name: words.state, text, by });
+  lookAtWaiting();
 }
 
 function happened({ detail: { event, offset } }) {
   const at = new Date(event.timestamp).toISOString();
   log.add({ offset, at, look: "", name: event.name, text: compact(event.payload) });
+  lookAtWaiting();
 }
 
 // -- tools ---------------------------------------------------------------------------------------
