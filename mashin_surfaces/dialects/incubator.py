@@ -21,6 +21,7 @@ MOST_DEPTH = 64  # objects and lists in one another
 MOST_ID = 64
 MOST_GLOBS = 100
 LONGEST_WAIT = 24 * 3600 * 1000  # milliseconds
+LARGEST_ID = 2**63 - 1  # what every database has as an integer
 
 Command_ = Literal["halt", "pause", "resume"]
 
@@ -111,12 +112,14 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Be woken by an event of one of these types, or after ``delay_ms``."""
+    """Be woken by an event of one of these types, or after ``delay_ms``. ``since``: the id after
+    which it counts; else the message's own place in the log."""
 
     call_id: str
     types: tuple[str, ...] | None = None
     delay_ms: int | None = None
     timeout_ms: int | None = None
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +207,8 @@ def _wait(frame: dict[str, Any]) -> Wait:
     types = None if frame.get("types") is None else _types(frame)
     if delay is None and types is None:
         raise _broken("types", "missing", "It waits for types, or for delayMs.")
-    return Wait(call_id, types, delay, _number(frame, "timeoutMs", 0))
+    timeout, since = _number(frame, "timeoutMs", 0), _number(frame, "since", 0, LARGEST_ID)
+    return Wait(call_id, types, delay, timeout, since)
 
 
 def _authenticate(frame: dict[str, Any]) -> Authenticate:
@@ -300,13 +304,13 @@ def _ids(frame: dict[str, Any]) -> tuple[str | None, str | None]:
     return _id(frame, "requestId"), _id(frame, "callId")
 
 
-def _number(frame: dict[str, Any], name: str, least: int) -> int | None:
+def _number(frame: dict[str, Any], name: str, least: int, most: int = LONGEST_WAIT) -> int | None:
     value = frame.get(name)
     if value is None:
         return None
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    if not is_number or not least <= value <= LONGEST_WAIT:
-        raise _broken(name, "type", f"It is a whole number from {least} to {LONGEST_WAIT}.")
+    if not is_number or not least <= value <= most:
+        raise _broken(name, "type", f"It is a whole number from {least} to {most}.")
     return int(value)
 
 

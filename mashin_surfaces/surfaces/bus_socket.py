@@ -333,7 +333,8 @@ class BusConnection(Connection):
                 case dialect.Ping():
                     await self._send(dialect.pong())
                 case dialect.Wait():
-                    self._wait_for(command, position)
+                    since = position if command.since is None else command.since
+                    self._wait_for(command, min(position, since))
                 case dialect.Authenticate():
                     recorded = b'{"type":"authenticate"}'
                     await self._authenticate(command.token)

@@ -58,6 +58,7 @@ COMMANDS: list[tuple[dict[str, Any], Command]] = [
     ),
     ({"type": "publish", "event": "ü" * 200, "agentId": None}, Publish("ü" * 200, {})),
     ({"type": "publish", "event": "a", "callId": "c"}, Publish("a", {}, call_id="c")),
+    ({"type": "wait", "callId": "c", "types": [], "since": 7}, Wait("c", (), since=7)),
     ({"type": "release", "resource": "r", "callId": "c"}, Release("r", call_id="c")),
     (
         {"type": "dance_call", "tool": "move", "args": {"to": "e4"}, "callId": "c1"},
