@@ -61,7 +61,6 @@ export interface TypedEventTarget<Events>
 /** A websocket that is opened again when it was lost: after 1, 2, 4 … 30 s at most, with full jitter. */
 export interface Connection
   extends TypedEventTarget<{ state: ConnectionStatus }>, ConnectionStatus {
-  readonly url: string;
   /** Now and anew, whatever the state is. What was sent and not answered is refused as lost. */
   reconnect(): void;
   /** For good. */
@@ -113,7 +112,7 @@ export interface MachineClient<Input = any, Output = any>
    * promise has the first. Nothing is sent twice: what was cut off is refused as lost.
    */
   ask(input: Input | string, each?: (output: Output) => void): Promise<Output>;
-  /** Follow a topic, after a position if one is given, until `close()`. */
+  /** Follow a topic, after a position if one is given, until `close()`, or until it is followed anew. */
   subscribe(topic: string, position?: Position): Subscription<Output>;
 }
 
@@ -122,16 +121,16 @@ export interface Subscription<Output = any>
     /** The server tells the topic now; `recovered`: nothing was missed since the last push. */
     subscribed: { offset: number; epoch: string; recovered: boolean };
     /** `offset` is null where nothing is kept. Each offset comes once, in order. */
-    push: { value: Output; offset: number | null };
+    push: { value: Output; offset: number | null; epoch: string };
     /** The log was cleared. */
     reset: { offset: number; epoch: string };
-    /** It is followed no more, or not yet: with `retryAfter` it is asked again by itself. */
+    /** It is followed no more, or not yet: with `retryAfter` it is asked for again by itself. */
     refused: Refusal;
   }> {
   readonly topic: string;
   readonly isFollowing: boolean;
   readonly offset: number | null;
-  readonly epoch: string | null;
+  readonly epoch: string | undefined;
   close(): void;
 }
 
@@ -190,9 +189,11 @@ export interface PanelEvents {
   result: { requestId?: string; result: ExecutionResult };
   progress: PanelProgress;
   status: { status: string };
+  /** A patch or an event of the log, each once, in order. */
+  entry: { type: "patch" | "event"; offset: number; [field: string]: any };
   /** A refusal that answers nothing that is waited for. */
   error: Refusal;
-  /** `state`, `status` or `tools` are not what they were. */
+  /** Something was told; `state`, `status` or `tools` may not be what they were. */
   change: null;
 }
 
@@ -306,7 +307,8 @@ export interface DAGMutation {
   topology_version?: number;
 }
 
-/** A run as its log tells it; a new object with each message, made of the old one's parts. */
+/** A run as its log tells it: a new object with each entry. `nodes` stays the same object, in which
+ * what has changed is exchanged: a run may have 10,000 of them. */
 export interface RunSnapshot {
   readonly run: { id: string; machine: string; status: RunStatus; started_at: string };
   readonly nodes: Readonly<Record<string, RunNode>>;
@@ -342,11 +344,11 @@ export interface RunEvents {
   execution_complete: Logged & {
     results: Record<string, any>; outcome: RunOutcome; metrics?: any;
   };
-  /** Of the run, with `offset`; or a refusal that answers nothing that is waited for. */
+  /** Of the run, with an `offset`; or a refusal that answers nothing that is waited for. */
   error: Refusal | (Logged & { code: string; message: string; node_id?: string });
   /** Each message of the log once, in order, whatever its type. */
   entry: Logged & { type: string; [field: string]: any };
-  /** `snapshot` is not what it was. */
+  /** Something was told: `snapshot` is not what it was. */
   change: null;
 }
 
@@ -397,8 +399,11 @@ export interface BusEvent {
 }
 
 export interface Claim {
+  id: number;
+  resource: string;
   owner: string;
   fence: number;
+  status: "claimed" | "renewed" | "released" | "expired";
 }
 
 export interface BusMetrics {
@@ -415,15 +420,13 @@ export interface IncubatorEvents {
   state_changed: {
     id: number; key: string; value: any; agent_id: string; version: number; deleted?: boolean;
   };
-  claim_changed: {
-    id: number; resource: string; owner: string; fence: number;
-    status: "claimed" | "renewed" | "released" | "expired";
-  };
+  claim_changed: Claim;
   control: { id: number; command: BusCommand; reason: string; by: string; target?: string };
   /** All that was kept, or missed, has been told. */
   replay_done: { cursor: number; epoch: string };
-  /** What was missed is not there any more: `state` is what is now, and `claims` begin anew. */
+  /** What was missed is not there any more: `state` comes next, and `claims` begin anew. */
   gap: { from: number; to: number; epoch: string };
+  state: { state: Record<string, any>; cursor: number };
   dance_tools: { tools: { name: string; description: string }[] };
   metrics: BusMetrics;
   reset: { epoch: string; by: string };
@@ -431,32 +434,30 @@ export interface IncubatorEvents {
   error: Refusal;
   /** Each message of the log once, in order, whatever its type. */
   entry: { type: string; id: number; [field: string]: any };
-  /** `state`, `claims`, `stopped`, `tools` or `metrics` are not what they were. */
+  /** Something was told; `state`, `claims`, `stopped`, `tools` or `metrics` may not be what they were. */
   change: null;
 }
 
 export interface IncubatorClient extends Client, TypedEventTarget<IncubatorEvents> {
-  /** As the log tells it: a new object with each change. */
+  /** As the log tells it; values are exchanged in place. */
   readonly state: Readonly<Record<string, any>>;
-  /** The versions of the keys of `state`, for `ifVersion`; after a gap only of those that changed. */
-  readonly versions: Readonly<Record<string, number>>;
   /** Who has claimed what, as far as the log was told: with `since` only what was claimed after it. */
   readonly claims: Readonly<Record<string, Claim>>;
   /** What stops everybody, as far as the log was told; null when nothing does. */
-  readonly stopped: { command: "halt" | "pause"; reason: string; by: string } | null;
+  readonly stopped: IncubatorEvents["control"] | null;
   readonly tools: readonly { name: string; description: string }[];
   readonly metrics: BusMetrics | null;
   /** The id of the last entry, and its epoch. */
-  readonly cursor: number | null;
+  readonly offset: number | null;
   readonly epoch: string | null;
   /** Whether all that was kept, or missed, has been told. */
   readonly isReplayed: boolean;
-  /** The id of the event. */
-  publish(event: string, data?: any, options?: { agentId?: string }): Promise<number>;
   /**
-   * What a tool answers; a tool that failed refuses the promise. After a reconnection it is sent again
-   * with its callId, and carried out once.
+   * An event for everybody; its id. This, and all that follows but `reset`, is sent again after a
+   * reconnection, and done once: each has a callId of its own.
    */
+  publish(event: string, data?: any, options?: { agentId?: string }): Promise<number>;
+  /** What a tool answers; a tool that failed refuses the promise. */
   call(
     tool: string,
     args?: Record<string, any>,
@@ -468,13 +469,15 @@ export interface IncubatorClient extends Client, TypedEventTarget<IncubatorEvent
   /** The fence; without `ttlMs` until it is released. */
   claim(resource: string, options?: { ttlMs?: number }): Promise<number>;
   release(resource: string): Promise<void>;
-  /** The event, or the control, that came; null when the time was over. */
+  /** The event, or the control, that came after what was told here, or after the id `since`; null
+   * when the time was over. */
   wait(
-    options: ({ types: readonly string[] } | { delayMs: number }) & { timeoutMs?: number },
+    options: ({ types: readonly string[] } | { delayMs: number }) &
+      { timeoutMs?: number; since?: number },
   ): Promise<{ id: number; type: string; [field: string]: any } | null>;
   control(command: BusCommand, reason?: string, options?: { target?: string }): Promise<void>;
   /** Other types from now on; null for all. */
   subscribe(types: readonly string[] | null): void;
-  /** Clear log, state and claims; the new epoch. */
-  reset(): Promise<string>;
+  /** Clear log, state and claims. */
+  reset(): Promise<void>;
 }
