@@ -17,6 +17,7 @@ localise(document);
 const isPast = "past" in root.dataset; // what came before some entry: nothing is added to that
 
 let client, metrics;
+let head = Number(offset); // the last entry that was told
 let mustReplace = false; // the log was cleared, or has a gap: what the server has takes its place
 const look = new Look((page) => mustReplace && replaceLog(page));
 const log = new Log(byId("log"), ({ count, shown }) => {
@@ -41,10 +42,11 @@ const LINES = {
 function showPosition() {
   const place = byId("log-position");
   place.textContent = words.position
-    .replace("{head}", client.cursor).replace("{from}", place.dataset.from);
+    .replace("{head}", head).replace("{from}", place.dataset.from);
 }
 
 function told({ detail: entry }) {
+  head = entry.id;
   if (entry.type !== "event") look.soon();
   if (isPast || (types && entry.type !== "event") || !LINES[entry.type]) return;
   const [look_, name, text, by] = LINES[entry.type](entry);
