@@ -1,7 +1,8 @@
 """Machines, declared once, reachable over websocket, API and page.
 
 The public API: ``effect``, ``tool``, ``charge``, and each as ``a…`` for a running event loop, too,
-``invoke``, ``publish``, ``start_run``, ``decide``. Everything else may change.
+``invoke``, ``publish``, ``start_run``, ``decide``; and the package ``client``. Everything else may
+change.
 """
 
 from __future__ import annotations

@@ -143,3 +143,34 @@ def take_note(ctx: Any, text: str, is_urgent: bool = False) -> int:
     ctx.state["notes"] = [*ctx.state.get("notes", [])[-9:], {"text": text, "urgent": is_urgent}]
     ctx.emit("noted", {"text": text})
     return len(ctx.state["notes"])
+
+
+@tool("word_count.start")
+def start_counting(ctx: Any, text: str, pieces: int = 12) -> int:
+    """Cuts a text into at most so many pieces, each some of its words; how many there are."""
+    words = text.split()
+    size = max(1, -(-len(words) // max(1, pieces)))
+    cut = [" ".join(words[start : start + size]) for start in range(0, len(words), size)]
+    for key in [key for key in ctx.state if key == "total" or key.startswith("piece.")]:
+        del ctx.state[key]
+    for number, piece in enumerate(cut):
+        ctx.state[f"piece.{number}"] = piece
+    ctx.state["counts"] = [None] * len(cut)
+    ctx.emit("job.started", {"pieces": len(cut)})
+    return len(cut)
+
+
+@tool("word_count.deliver")
+def deliver_count(ctx: Any, piece: int, words: int) -> bool:
+    """Takes a piece's count, once; whether all are there. Then their sum is the total."""
+    counts = list(ctx.state.get("counts", []))
+    if not 0 <= piece < len(counts):
+        raise ValueError(f"There is no piece {piece}.")
+    if counts[piece] is None:
+        counts[piece] = words
+        ctx.state["counts"] = counts
+        ctx.emit("words.counted", {"piece": piece, "words": words})
+        if None not in counts:
+            ctx.state["total"] = sum(counts)
+            ctx.emit("job.done", {"words": sum(counts)})
+    return None not in counts

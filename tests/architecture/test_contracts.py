@@ -43,6 +43,10 @@ def test_the_contracts_hold() -> None:
         ("governance/govern.py", "from ..surfaces import routes", "Nothing below imports"),
         ("governance/govern.py", "import channels", "Governance and what is below it"),
         ("surfaces/api.py", "import psycopg", "What is behind an extra"),
+        ("surfaces/api.py", "import websockets", "What is behind an extra"),
+        ("surfaces/api.py", "from .. import client", "Nothing below imports"),
+        ("client/errors.py", "from .. import exceptions", "The client is for small programs"),
+        ("client/errors.py", "import django", "The client is for small programs"),
         ("steps/ask_effect.py", "def late():\n    import pydantic_ai", "What is behind an extra"),
     ],
 )

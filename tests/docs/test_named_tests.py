@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 #: The folder of the tests that a page names without one.
 HOMES = {
+    "client.md": "tests/client",
     "rooms.md": "tests/rooms",
     "panels.md": "tests/panels",
     "runs.md": "tests/runs",
