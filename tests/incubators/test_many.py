@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from mashin_surfaces.timers.process import ALIVE
-from tests.incubators.conftest import Agent, Frame, Hive
+from tests.incubators.conftest import Agent, Frame
+from tests.incubators.crowd import CROWD, check_nothing_is_lost, look_on, publish_by_the_clock
 from tests.incubators.pairs import Pair, two_servers
 from tests.wire.conftest import DEADLINE
 
@@ -198,78 +198,29 @@ async def result_of(agent: Agent, call_id: str) -> Any:
 
 # -- a crowd --------------------------------------------------------------------------------------
 
-CROWD = 200
-EACH = 100  # events of one agent, ten in a second
 
-
-def resident(hive: Hive) -> int:
-    """Bytes that the server's processes hold."""
-    process = hive.project.process
-    assert process is not None
-    pages = 0
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                if os.getpgid(int(folder.name)) == process.pid:
-                    pages += int((folder / "statm").read_text().split()[1])
-            except (ProcessLookupError, FileNotFoundError):
-                continue
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-async def publish_steadily(agent: Agent, number: int) -> list[int]:
-    """Ten events a second, or as fast as they are taken; their ids."""
-    await agent.until("replay_done")
-    ids = []
-    loop = asyncio.get_running_loop()
-    began = loop.time() + number / CROWD / 10
-    for count in range(EACH):
-        await asyncio.sleep(max(0.0, began + count / 10 - loop.time()))
-        await agent.say("publish", event=f"load.t{number % 10}", data=count, requestId=f"{count}")
-        ids.append((await agent.until("publish_ack", requestId=f"{count}"))["eventId"])
-        agent.heard.clear()
-    return ids
-
-
-async def watch(agent: Agent) -> list[int]:
-    """The ids of events until the end."""
-    ids: list[int] = []
-    while True:
-        frame: Any = await agent.hear()
-        agent.heard.clear()
-        if frame["type"] == "event":
-            if frame["event_type"] == "end":
-                return ids
-            ids.append(frame["id"])
-
-
-async def test_a_crowd_loses_nothing_and_is_counted_to_the_event(pair: Pair) -> None:
+async def test_a_crowd_on_two_servers_loses_nothing_and_is_counted_to_the_event(
+    pair: Pair,
+) -> None:
     namespace, token = pair[0].fresh(), pair[0].token("ada", "*")
     async with asyncio.timeout(180), AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        watchers = [
-            await enter(hive.agent(namespace, token, types=f"end,load.t{number}"))
-            for number in (0, 7)
-            for hive in pair
-        ]
-        watching = [asyncio.ensure_future(watch(watcher)) for watcher in watchers]
+        looking = [asyncio.ensure_future(look_on(hive, namespace, token)) for hive in pair]
         agents = [
             await enter(pair[number % 2].agent(namespace, token, agentId=f"a{number}", types="-"))
             for number in range(CROWD)
         ]
-        before = [resident(hive) for hive in pair]
+        for agent in agents:
+            await agent.until("dance_tools")
+        began = asyncio.get_running_loop().time()
         published = await asyncio.gather(
-            *(publish_steadily(agent, number) for number, agent in enumerate(agents))
+            *(publish_by_the_clock(agent, number, began, 5) for number, agent in enumerate(agents))
         )
-        after = [resident(hive) for hive in pair]
         await pair[0].http("POST", f"/api/{namespace}/events", {"type": "end"}, token=token)
-        seen = await asyncio.gather(*watching)
-    for watched, ids in zip((0, 0, 7, 7), seen, strict=True):
-        wanted = [id for number in range(watched, CROWD, 10) for id in published[number]]
-        assert ids == sorted(wanted)
-    for hive in pair:
-        counted = (await hive.http("GET", f"/api/{namespace}/metrics", token=token)).json()
-        types = {f"load.t{number}": CROWD * EACH // 10 for number in range(10)}
-        assert counted["eventCounts"] == {**types, "end": 1}
-    grown = [now - then for now, then in zip(after, before, strict=True)]
-    assert max(grown) < 100 * 1024 * 1024, grown
+        for heard in await asyncio.gather(*looking):
+            check_nothing_is_lost(heard, published)
+    counted = [
+        (await hive.http("GET", f"/api/{namespace}/metrics", token=token)).json() for hive in pair
+    ]
+    for each in counted:
+        assert sum(each["eventCounts"].values()) == sum(map(len, published)) + 1
