@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy
 from ..ledger.chain import GENESIS, HASHED, row_hash
 from ..ledger.models import SurfaceAccess
 from ..machines.models import Machine
-from .access_filters import DayFilter, MachineFilter, PrincipalFilter, SurfaceFilter
+from .access_filters import DayFilter, MachineFilter, OutcomeFilter, PrincipalFilter, SurfaceFilter
 from .markup import SCRIPT, STYLESHEET, badge, code_block, json_block
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class SurfaceAccessAdmin(BaseAdmin):
         "moment", "verdict", "surface", "machine", "principal", "duration", "client",
     )  # fmt: skip
     list_filter = (
-        DayFilter, "outcome", MachineFilter, SurfaceFilter, PrincipalFilter, "event",
+        DayFilter, OutcomeFilter, MachineFilter, SurfaceFilter, PrincipalFilter, "event",
     )  # fmt: skip
     sortable_by = ("moment",)
     search_fields = ("request_id", "principal")

@@ -24,7 +24,9 @@ from django.views.decorators.http import require_POST
 from ..identity.api_keys import issue, revoke
 from ..identity.models import ApiKey
 from ..identity.subjects import allowed_to
+from .accesses import CappedPaginator
 from .markup import SCRIPT, STYLESHEET, badge
+from .searching import begins_with, found_by
 
 if TYPE_CHECKING:
     BaseForm = forms.ModelForm[ApiKey]
@@ -138,7 +140,10 @@ class ApiKeyAdmin(BaseAdmin):
     list_filter = (StateFilter,)
     list_select_related = ("owner",)
     search_fields = ("name", "id")
-    search_help_text = gettext_lazy("Searches names and ids.")
+    search_help_text = gettext_lazy("The beginning of a name, or of an id.")
+    sortable_by = ("name",)
+    show_full_result_count = False
+    paginator = CappedPaginator
     raw_id_fields = ("owner",)
     show_facets = admin.ShowFacets.NEVER
     actions = ("revoke_keys",)
@@ -148,6 +153,17 @@ class ApiKeyAdmin(BaseAdmin):
         js = (SCRIPT,)
 
     # -- the list -------------------------------------------------------------------------------
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ApiKey], search_term: str
+    ) -> tuple[QuerySet[ApiKey], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        id = term.removeprefix("msk_")[:16]
+        keys = ApiKey.objects
+        found = found_by(keys.filter(begins_with("name", term)), keys.filter(begins_with("id", id)))
+        return queryset.filter(found), False
 
     @admin.display(description=gettext_lazy("key"))
     def key_id(self, key: ApiKey) -> str:

@@ -11,14 +11,12 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from ..machines.definition import Limits
+from ..incubators.budget import Budget, Reserved
 from ..machines.registry import registry
 from ..rooms.models import Room
 from ..runs.words import dollars
 from .markup import badge
 
-#: The share of a budget at which a warning is told, when the machine says nothing.
-WARN_AT: Final = Decimal("0.8")
 _LOOKS: Final[Mapping[str, str]] = {
     Room.Status.OPEN: "good",
     Room.Status.PAUSED: "warn",
@@ -31,14 +29,17 @@ def bus_badge(room: Room) -> SafeString:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """One limit and what is used of it, in dollars or in tokens; ``warns_at`` in the same."""
+class Account:
+    """One limit of a budget, in dollars or in tokens, with what is used and reserved of it in words
+    and, as ``percent`` and ``held``, in percent. ``warns_at``: where a warning is told."""
 
     what: str
     used: str
     most: str
     warns_at: str
+    reserved: str
     percent: Decimal
+    held: Decimal
     look: str
 
     @property
@@ -51,46 +52,62 @@ class Budget:
         return format_html(
             '<svg class="mashin-bars" width="100%" height="10" role="img" aria-label="{}: {}">'
             '<rect class="mashin-fill-ground" width="100%" height="10" rx="2"/>'
-            '<rect class="mashin-fill-{}" width="{}%" height="10" rx="2"/></svg>',
+            '<rect class="mashin-fill-{}" width="{}%" height="10" rx="2"/>'
+            '<rect class="mashin-fill-reserved" x="{}%" width="{}%" height="10"/></svg>',
             self.what,
             self.says,
             self.look,
             f"{self.percent:.2f}",
+            f"{self.percent:.2f}",
+            f"{self.held:.2f}",
         )
 
 
-def limits_of(machine: str) -> Limits:
-    """The limits of a machine, as it is now; none when it is gone."""
+def accounts_of(machine: str, used: Reserved, reserved: Reserved) -> list[Account]:
+    """The limits that the machine sets now; none for one without a budget, or that is gone."""
     if registry.fresh() is None:
         registry.refresh()
-    compiled = registry.snapshot.machines.get(machine)
-    return Limits() if compiled is None else compiled.definition.ensures.limits
-
-
-def budgets_of(limits: Limits, tokens: int, cost: Decimal) -> list[Budget]:
-    """The limits that there are; none for a machine without a budget."""
-    warn_at = WARN_AT if limits.warn_at is None else Decimal(str(limits.warn_at))
-    found = []
-    if limits.max_cost is not None:
-        most = Decimal(str(limits.max_cost))
-        warned = most * warn_at if warn_at <= 1 else warn_at
-        found.append(_budget(_("Cost"), cost, most, warned, lambda n: _("$%s") % dollars(n)))
-    if limits.max_tokens is not None:
-        most = Decimal(limits.max_tokens)
-        warned = most * min(warn_at, Decimal(1))
-        found.append(_budget(_("Tokens"), Decimal(tokens), most, warned, "{:,.0f}".format))
+    budget = Budget.of(machine)
+    found: list[Account] = []
+    if budget is None:
+        return found
+    if budget.max_cost is not None:
+        most = budget.max_cost
+        warned = most * budget.share if budget.share <= 1 else budget.share
+        amounts = (used.cost, reserved.cost, most, warned)
+        found.append(_account(_("Cost"), *amounts, lambda amount: _("$%s") % dollars(amount)))
+    if budget.max_tokens is not None:
+        most = Decimal(budget.max_tokens)
+        warned = most * min(budget.share, Decimal(1))
+        amounts = (Decimal(used.tokens), Decimal(reserved.tokens), most, warned)
+        found.append(_account(_("Tokens"), *amounts, "{:,.0f}".format))
     return found
 
 
-def budget_cell(budgets: list[Budget]) -> SafeString:
+def budget_cell(accounts: list[Account]) -> SafeString:
     """The bars of a list's cell, each with its numbers."""
-    cells = ((budget.bar, budget.says) for budget in budgets)
+    cells = ((account.bar, account.says) for account in accounts)
     return format_html_join("", '<div class="mashin-budget">{}<span>{}</span></div>', cells)
 
 
-def _budget(
-    what: str, used: Decimal, most: Decimal, warned: Decimal, say: Callable[[Decimal], str]
-) -> Budget:
+def _account(
+    what: str,
+    used: Decimal,
+    reserved: Decimal,
+    most: Decimal,
+    warned: Decimal,
+    say: Callable[[Decimal], str],
+) -> Account:
     percent = min(Decimal(100), used / most * 100) if most else Decimal(100)
+    held = min(100 - percent, reserved / most * 100) if most else Decimal(0)
     look = "bad" if used >= most else "warn" if used >= warned else "good"
-    return Budget(what, say(used), say(most), say(warned), percent, look)
+    return Account(
+        what,
+        used=say(used),
+        most=say(most),
+        warns_at=say(warned),
+        reserved=say(reserved) if reserved else "",
+        percent=percent,
+        held=held,
+        look=look,
+    )

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Sum
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
@@ -17,13 +17,15 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
-from ..incubators import dances, metrics, store
+from ..incubators import metrics, store
+from ..incubators.budget import Reserved, in_flight
 from ..incubators.models import Agent, Claim, Incubator, StateEntry
+from ..incubators.tools import tools_of
 from ..rooms import presence
 from ..rooms.models import Room
 from ..runs.words import dollars
 from .incubator_log import LogFilter, log_page
-from .incubator_looks import budgets_of, bus_badge, limits_of
+from .incubator_looks import accounts_of, bus_badge
 from .markup import badge, json_tree, machine_link
 from .tables import moment, table
 
@@ -67,8 +69,9 @@ def page_of(incubator: Incubator, request: HttpRequest, site: str) -> dict[str, 
     query = request.GET
     now = timezone.now()
     measured = metrics.snapshot(room.pk)
-    limits = limits_of(incubator.machine)
     wanted = LogFilter.of(query.dict())
+    # First of all: it sees to it that machines are known as they are now.
+    accounts = accounts_of(incubator.machine, _used(incubator), _reserved(room.pk))
     return {
         "facts": _facts(incubator, site),
         "status": bus_badge(room),
@@ -77,7 +80,7 @@ def page_of(incubator: Incubator, request: HttpRequest, site: str) -> dict[str, 
         "claims": _claims(room.pk, query.get("resource", ""), now),
         "agents": _agents(room.pk, query.get("agent_after", ""), now),
         "tools": _tools(incubator.machine),
-        "budgets": budgets_of(limits, measured["totalTokens"], _cost(measured)),
+        "accounts": accounts,
         "metrics": _metrics(measured),
         "event_counts": _event_counts(measured["eventCounts"]),
         "log": log_page(room, wanted),
@@ -177,7 +180,7 @@ def _agents(room: int, after: str, now: datetime) -> Part:
 
 
 def _tools(machine: str) -> SafeString | None:
-    tools = dances.tools_of(machine)
+    tools = tools_of(machine)
     if not tools:
         return None
     rows = [
@@ -212,6 +215,17 @@ def _event_counts(counts: Mapping[str, int]) -> SafeString | None:
         rest = sum(count for _type, count in rows[MOST_TYPES:])
         shown.append((_("%d further types") % (len(rows) - MOST_TYPES), f"{rest:,}"))
     return table((_("Type of event"), _("Published")), shown)
+
+
+def _used(incubator: Incubator) -> Reserved:
+    """What its tools have used; what agents publish of themselves is in the metrics alone."""
+    return Reserved(incubator.cost, incubator.tokens)
+
+
+def _reserved(room: int) -> Reserved:
+    """What calls that run now may use yet."""
+    held = in_flight(room).aggregate(cost=Sum("cost"), tokens=Sum("tokens"))
+    return Reserved(held["cost"] or Decimal(0), held["tokens"] or 0)
 
 
 def _cost(measured: Mapping[str, Any]) -> Decimal:

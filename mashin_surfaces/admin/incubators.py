@@ -13,7 +13,7 @@ from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -26,16 +26,18 @@ from ..dialects.incubator import control_of
 from ..exceptions import Refusal
 from ..governance.govern import Caller
 from ..incubators import commands
+from ..incubators.budget import Reserved
 from ..incubators.models import Agent, Incubator
 from ..rooms import presence
 from ..rooms.models import Room, RoomEvent
 from .access_filters import MachineFilter
 from .accesses import CappedPaginator
 from .callers import caller_with
-from .incubator_looks import budget_cell, budgets_of, bus_badge, limits_of
+from .incubator_looks import accounts_of, budget_cell, bus_badge
 from .incubator_page import page_of
 from .markup import STYLESHEET
 from .run_page import RUN_STYLESHEETS
+from .searching import found_by, rooms_of
 from .tables import moment
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class IncubatorList(ChangeList):
         ids = [incubator.pk for incubator in incubators]
         members = presence.counts(ids)
         last = RoomEvent.objects.filter(room__in=ids, offset=F("room__head"))
-        events = dict(last.values_list("room", "created_at"))
+        events = dict(last.order_by().values_list("room", "created_at"))
         seen = Agent.objects.filter(room__in=ids).order_by().values("room").annotate(n=Count("pk"))
         agents = dict(seen.values_list("room", "n"))
         for incubator in incubators:
@@ -142,7 +144,8 @@ class IncubatorAdmin(BaseAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        return queryset.filter(Q(room__key__startswith=term) | Q(machine=term)), False
+        rooms = rooms_of(Room.Kind.INCUBATOR, term)
+        return queryset.filter(found_by(rooms, Incubator.objects.filter(machine=term))), False
 
     @admin.display(description=gettext_lazy("namespace"))
     def namespace(self, incubator: Incubator) -> str:
@@ -172,14 +175,16 @@ class IncubatorAdmin(BaseAdmin):
 
     @admin.display(description=gettext_lazy("spent"))
     def spend(self, incubator: Incubator) -> SafeString | str:
-        """As of the last count, which is at most a minute old."""
-        limits = limits_of(incubator.machine)
-        return budget_cell(budgets_of(limits, incubator.tokens, incubator.cost)) or "–"
+        """Without what is reserved at the moment: the page of a namespace shows that."""
+        used = Reserved(incubator.cost, incubator.tokens)
+        return budget_cell(accounts_of(incubator.machine, used, Reserved())) or "–"
 
     # -- the page -------------------------------------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Incubator]:
-        return super().get_queryset(request).select_related("room")
+        # The kind, so that only its own rooms are gone through in their order.
+        rows = super().get_queryset(request).select_related("room")
+        return rows.filter(room__kind=Room.Kind.INCUBATOR)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

@@ -15,7 +15,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils.html import format_html
@@ -34,10 +34,11 @@ from ..panels.models import Panel, PanelRequest, Suspension
 from ..panels.words import fires
 from ..rooms import presence
 from ..rooms.log import database
-from ..rooms.models import RoomEvent
-from .access_filters import MachineFilter
+from ..rooms.models import Room, RoomEvent
+from .access_filters import FormFilter, MachineFilter
 from .accesses import COMPACT, CappedPaginator
 from .markup import STYLESHEET, badge, json_block, json_tree, machine_link
+from .searching import found_by, rooms_of
 from .tables import events_of, members_of, moment, table
 
 if TYPE_CHECKING:
@@ -55,6 +56,15 @@ _REQUEST_ID: Final = re.compile("[0-9a-f]{32}")
 _LOOKS: Final = {"success": "good", "suspended": "warn", "error": "bad"}
 
 
+class KindFilter(FormFilter):
+    """By a kind that is typed: whoever makes a panel names its kind."""
+
+    title = gettext_lazy("kind")
+    parameter_name = "kind"
+    column = "kind"
+    input_type = "text"
+
+
 class PanelList(ChangeList):
     """The list without states; what is known of a page's panels by a query for each column."""
 
@@ -68,7 +78,7 @@ class PanelList(ChangeList):
         ids = [panel.pk for panel in panels]
         members = presence.counts(ids)
         last = RoomEvent.objects.filter(room__in=ids, offset=F("room__head"))
-        activity = dict(last.values_list("room", "created_at"))
+        activity = dict(last.order_by().values_list("room", "created_at"))
         waiting = Suspension.objects.filter(panel__in=ids, status=Suspension.Status.OPEN)
         counted = waiting.order_by().values("panel").annotate(waiting=Count("pk"))
         suspended = dict(counted.values_list("panel", "waiting"))
@@ -84,7 +94,7 @@ class PanelAdmin(BaseAdmin):
     list_display = (
         "name", "machine", "condition", "member_count", "head", "activity",
     )  # fmt: skip
-    list_filter = ("kind", MachineFilter)
+    list_filter = (KindFilter, MachineFilter)
     sortable_by = ()
     search_fields = ("room__key", "machine")
     search_help_text = gettext_lazy("The beginning of an id, or the whole name of a machine.")
@@ -148,7 +158,8 @@ class PanelAdmin(BaseAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        return queryset.filter(Q(room__key__startswith=term) | Q(machine=term)), False
+        rooms = rooms_of(Room.Kind.PANEL, term)
+        return queryset.filter(found_by(rooms, Panel.objects.filter(machine=term))), False
 
     @admin.display(description=gettext_lazy("id, kind and title"))
     def name(self, panel: Panel) -> SafeString:

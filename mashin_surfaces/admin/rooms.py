@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
@@ -22,6 +22,7 @@ from ..rooms.retention import trim
 from .access_filters import MachineFilter
 from .accesses import COMPACT, CappedPaginator
 from .markup import STYLESHEET, badge, json_block, machine_link
+from .searching import begins_with, found_by
 from .tables import events_of, members_of
 
 if TYPE_CHECKING:
@@ -119,7 +120,9 @@ class RoomAdmin(BaseAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        return queryset.filter(Q(key__startswith=term) | Q(machine=term)), False
+        rooms = Room.objects
+        found = found_by(rooms.filter(begins_with("key", term)), rooms.filter(machine=term))
+        return queryset.filter(found), False
 
     @admin.display(description=gettext_lazy("kept"))
     def kept(self, room: Room) -> int:

@@ -38,6 +38,7 @@ from .markup import STYLESHEET
 from .run_callers import CONTROL, VIEW, caller_of, may_decide, may_follow
 from .run_looks import outcome_badge, run_badge
 from .run_page import RUN_SCRIPT, RUN_STYLESHEETS, Rights, Typed, gates_waiting, page_of, progress
+from .searching import begins_with, found_by
 from .tables import moment
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ class RunAdmin(BaseAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        return queryset.filter(Q(pk__startswith=term) | Q(machine=term)), False
+        runs = Run.objects
+        found = found_by(runs.filter(begins_with("pk", term)), runs.filter(machine=term))
+        return queryset.filter(found), False
 
     @admin.display(description=gettext_lazy("machine"))
     def name(self, run: Run) -> SafeString:

@@ -29,6 +29,8 @@ from ..machines.review_surfaces import review_surfaces
 from ..machines.support import unsupported
 from ..machines.validation import problems_of
 from ..machines.watch import bump
+from .access_filters import MachineFilter
+from .accesses import CappedPaginator
 from .markup import STYLESHEET, badge, open_link
 
 if TYPE_CHECKING:
@@ -179,13 +181,17 @@ class SurfaceInline(_Shown, BaseInline):
         return False
 
 
+class OwnerFilter(MachineFilter):
+    column = "machine__name"
+
+
 class SurfaceAdmin(_Shown, BaseAdmin):
     form = OverridesForm
     list_display = (
         "address", "kind", "machine_name", "state", "auth", "rate", "overridden",
     )  # fmt: skip
     list_display_links = ("kind",)
-    list_filter = ("kind", "enabled", "machine")
+    list_filter = ("kind", "enabled", OwnerFilter)
     search_fields = ("path", "machine__name", "machine__title")
     search_help_text = gettext_lazy("Searches paths and machines.")
     readonly_fields = ("machine", "kind", "address", "source_options")
@@ -199,7 +205,10 @@ class SurfaceAdmin(_Shown, BaseAdmin):
         ),
         SurfaceInline.fieldsets[1],
     )
+    ordering = ("protocol", "path")  # as an index has them
+    show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
+    paginator = CappedPaginator
 
     class Media:
         css = {"all": (STYLESHEET,)}  # noqa: RUF012  Django reads it once

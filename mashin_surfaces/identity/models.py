@@ -33,7 +33,12 @@ class ApiKey(models.Model):
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
         ordering = ("name", "-created_at")
-        indexes = (models.Index(fields=("name", "-created_at"), name="mashin_keys_by_name"),)
+        indexes = (
+            models.Index(fields=("name", "-created_at"), name="mashin_keys_by_name"),
+            models.Index(  # for the beginnings of names
+                fields=("name",), opclasses=("varchar_pattern_ops",), name="mashin_keys_named"
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.name} (msk_{self.id}_…)"

@@ -32,6 +32,10 @@ class Migration(migrations.Migration):
             index=models.Index(fields=['name', '-created_at'], name='mashin_keys_by_name'),
         ),
         migrations.AddIndex(
+            model_name='apikey',
+            index=models.Index(fields=['name'], name='mashin_keys_named', opclasses=('varchar_pattern_ops',)),
+        ),
+        migrations.AddIndex(
             model_name='panel',
             index=models.Index(fields=['-created_at'], name='mashin_panels_newest'),
         ),

@@ -20,10 +20,10 @@ from mashin_surfaces.exceptions import Recorded
 from mashin_surfaces.governance.govern import Caller
 from mashin_surfaces.identity.principal import anonymous
 from mashin_surfaces.incubators import bus, commands, store
-from mashin_surfaces.incubators.models import Agent, Claim, Incubator, StateEntry
+from mashin_surfaces.incubators.models import Agent, Claim, Incubator, RunningCall, StateEntry
 from mashin_surfaces.ledger.sink import sink
 from mashin_surfaces.machines.registry import registry
-from mashin_surfaces.models import SurfaceAccess
+from mashin_surfaces.models import ServerProcess, SurfaceAccess
 from mashin_surfaces.rooms import log
 from mashin_surfaces.rooms.appending import Append
 
@@ -81,6 +81,14 @@ def publish(incubator: Incubator, agent: str, *types: str) -> None:
             writer.publish(type, {"of": agent})
 
     write(incubator, agent, do)
+
+
+def reserve(incubator: Incubator, cost: Decimal) -> None:
+    """A call that runs in a process that lives (``enter`` has made it)."""
+    RunningCall.objects.create(
+        room=incubator.room, principal="ada", call_id="c", process=ServerProcess.objects.get(),
+        cost=cost, until=timezone.now() + timedelta(minutes=1),
+    )  # fmt: skip
 
 
 def page_of(incubator: Incubator) -> str:
@@ -177,7 +185,9 @@ def test_the_page_shows_all_that_a_namespace_is(admin: Client) -> None:
         writer.publish("telemetry.usage", {"tokens": 600, "cost": 0.25})
 
     write(hive, "ada", work)
+    Incubator.objects.filter(pk=hive.pk).update(cost=Decimal("0.5"), tokens=600)
     enter(hive.room, "ada")
+    reserve(hive, Decimal("0.25"))
     store.seen(hive.pk, "ada", "worker", "ada@example")
     Agent.objects.create(
         room=hive.room, name="old", principal="old", seen_at=timezone.now() - timedelta(hours=1)
@@ -186,13 +196,15 @@ def test_the_page_shows_all_that_a_namespace_is(admin: Client) -> None:
     text, html = text_of(page), page.content.decode()
     for each in (
         "version 2, by ada", "<i>", "file.txt", "worker", "connected", "away", "admin.count",
-        "Cost: $0.25 of $2.00", "warns at $1.00", "Tokens: 600 of 1,000",
+        "Cost: $0.50 of $2.00", "warns at $1.00", "Tokens: 600 of 1,000",
+        "$0.25 reserved for what runs", "$0.75",
         "telemetry.usage", "claim_changed",
     ):  # fmt: skip
         assert each in text, each
     assert "<i>" not in html.partition("State</h2>")[2].partition("</section>")[0]
     assert f"/admin/mashin_surfaces/machine/{machine.pk}/change/" in html
     assert '<rect class="mashin-fill-warn" width="60.00%"' in html
+    assert '<rect class="mashin-fill-reserved" x="25.00%" width="12.50%"' in html
 
 
 def test_the_page_of_an_empty_namespace_says_so(admin: Client) -> None:
