@@ -15,6 +15,7 @@ HOMES = {
     "panels.md": "tests/panels",
     "runs.md": "tests/runs",
     "incubators.md": "tests/incubators",
+    "browser.md": "tests/client_js",
 }
 
 
