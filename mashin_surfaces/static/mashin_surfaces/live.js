@@ -4,32 +4,29 @@
 import { History } from "./sparkline.js";
 import { drawResult, isNumber, localise, make, renew } from "./values.js";
 
-const LOST_FOR_GOOD = ["forbidden", "not_found", "unauthenticated"]; // said without an id: no more
 const byId = (id) => document.getElementById(id);
 
 export class Live {
   #control;
+  #client;
   #page;
   #outline;
   #words;
   #topic = "";
-  #id = null; // of the subscription that was asked for on this socket
-  #asked = 0;
-  #isFollowing = false; // ... and granted
+  #followed = null; // a subscription of the client
+  #place = {}; // where to go on
   #isPaused = false;
   #isRefused = false;
-  #since = null; // the offset of the last push, and the epoch of its log
-  #epoch = null;
   #latest = null; // a push that is not drawn yet
   #histories = new Map();
-  #retry;
 
   /**
-   * control: the field that names the topic. page: { send(text), isOpen(), connect(), refuse(error),
-   * accept() }. outline: the fields of results. words: what is said.
+   * control: the field that names the topic. client: of the machine. page: { refuse(error), accept() }.
+   * outline: the fields of results. words: what is said.
    */
-  constructor(control, page, outline, words) {
+  constructor(control, client, page, outline, words) {
     this.#control = control;
+    this.#client = client;
     this.#page = page;
     this.#outline = outline;
     this.#words = words;
@@ -42,15 +39,6 @@ export class Live {
     this.#follow();
   }
 
-  get #isWanted() {
-    return this.#topic !== "" && !this.#isPaused;
-  }
-
-  /** Whether there is anything to connect for. */
-  get needsConnection() {
-    return this.#isWanted && !this.#isRefused;
-  }
-
   // -- the topic ---------------------------------------------------------------------------------
 
   #follow() {
@@ -59,7 +47,8 @@ export class Live {
     if (topic === this.#topic) return;
     this.#leave();
     this.#topic = topic;
-    this.#since = this.#epoch = this.#latest = null;
+    this.#place = {};
+    this.#latest = null;
     this.#isPaused = false;
     this.#forget();
     byId("live").hidden = true;
@@ -68,78 +57,41 @@ export class Live {
   }
 
   #ask() {
-    clearTimeout(this.#retry);
-    if (!this.#isWanted) return;
-    if (!this.#page.isOpen()) return this.#page.connect();
-    this.#asked += 1;
-    this.#id = `live-${this.#asked}`;
-    const place = this.#since === null ? {} : { since: this.#since, epoch: this.#epoch };
-    this.#page.send(JSON.stringify({ id: this.#id, subscribe: this.#topic, ...place }));
+    if (this.#topic === "") return;
+    const followed = (this.#followed = this.#client.subscribe(this.#topic, this.#place));
+    const hear = (type, take) =>
+      followed.addEventListener(type, ({ detail }) => followed === this.#followed && take(detail));
+    hear("subscribed", (detail) => this.#begin(detail));
+    hear("push", (detail) => this.#take(detail));
+    hear("reset", () => this.#clear());
+    hear("refused", (detail) => this.#refuse(detail));
   }
 
   #leave() {
-    clearTimeout(this.#retry);
-    if (this.#id !== null && this.#page.isOpen()) {
-      this.#asked += 1;
-      this.#page.send(JSON.stringify({ id: `live-${this.#asked}`, unsubscribe: this.#topic }));
+    if (this.#followed) {
+      const { offset, epoch } = this.#followed;
+      this.#place = offset === null ? {} : { since: offset, epoch };
+      this.#followed.close();
+      this.#followed = null;
     }
-    this.#forgetPlace();
     this.#accept();
-  }
-
-  #forgetPlace() {
-    this.#id = null;
-    this.#isFollowing = false;
   }
 
   #toggle() {
     this.#isPaused = !this.#isPaused;
-    if (this.#isPaused) this.#leave();
     this.#show(this.#isPaused ? "paused" : "joining");
-    this.#ask();
+    if (this.#isPaused) this.#leave();
+    else this.#ask();
   }
 
-  // -- the connection ----------------------------------------------------------------------------
-
-  /** A socket is there: it knows of no topic yet. */
-  opened() {
-    this.#forgetPlace();
-    this.#ask();
+  /** The connection has come to this state. */
+  stand(state) {
+    if (state === "refused" || state === "closed") this.#show("ended");
+    else if (state !== "open" && this.#followed && !this.#isRefused) this.#show("joining");
   }
 
-  /** The socket is gone; isForGood: none will follow. */
-  closed(isForGood) {
-    this.#forgetPlace();
-    clearTimeout(this.#retry);
-    if (isForGood) this.#show("ended");
-    else if (this.#isWanted) this.#show("joining");
-  }
-
-  /** Whether the frame was about topics. */
-  heard(frame) {
-    if (frame.topic !== undefined) {
-      if (frame.topic === this.#topic && this.#isFollowing) this.#take(frame);
-      return true;
-    }
-    if (frame.id === null && this.#isFollowing && LOST_FOR_GOOD.includes(frame.error?.code)) {
-      this.#refuse(frame.error);
-      return true;
-    }
-    if (typeof frame.id !== "string") return false; // questions have numbers
-    if (frame.id === this.#id) {
-      if (frame.error) this.#refuse(frame.error);
-      else this.#begin(frame);
-    }
-    return true;
-  }
-
-  #begin({ offset, epoch, recovered }) {
-    if (!recovered) {
-      if (this.#since !== null) for (const history of this.#histories.values()) history.miss();
-      this.#since = Number(offset);
-    }
-    this.#epoch = epoch;
-    this.#isFollowing = true;
+  #begin({ recovered }) {
+    if (!recovered) for (const history of this.#histories.values()) history.miss();
     this.#accept();
     this.#show("live");
     this.#tellMissed();
@@ -147,12 +99,9 @@ export class Live {
   }
 
   #refuse(error) {
-    this.#forgetPlace();
     this.#isRefused = true;
     this.#show("ended");
-    this.#page.refuse(error);
-    const seconds = Number(error.retry_after);
-    if (seconds > 0) this.#retry = setTimeout(() => this.#ask(), seconds * 1000 * (1 + Math.random()));
+    if (error.code !== "closed") this.#page.refuse(error);
   }
 
   /** What was refused before is no longer of interest. */
@@ -163,17 +112,16 @@ export class Live {
 
   // -- what came ---------------------------------------------------------------------------------
 
-  #take(frame) {
-    if (frame.offset !== undefined) this.#since = Number(frame.offset);
-    if (frame.reset) {
-      this.#epoch = frame.epoch;
-      this.#latest = null;
-      return this.#forget();
-    }
-    this.#remember(frame.push);
+  #take({ value, offset }) {
+    this.#remember(value);
     const isAsked = this.#latest !== null;
-    this.#latest = { result: frame.push, offset: frame.offset };
+    this.#latest = { result: value, offset };
     if (!isAsked) requestAnimationFrame(() => this.#latest && this.#draw());
+  }
+
+  #clear() {
+    this.#latest = null;
+    this.#forget();
   }
 
   #remember(result) {
@@ -196,7 +144,7 @@ export class Live {
     renew(byId("live-body"), drawn); // in place: what is unfolded, focused or selected stays so
     byId("live-wait").hidden = true;
     this.#tellMissed();
-    if (offset !== undefined) byId("live").dataset.offset = offset;
+    if (offset !== null) byId("live").dataset.offset = offset;
   }
 
   #tellMissed() {

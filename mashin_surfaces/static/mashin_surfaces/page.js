@@ -1,10 +1,11 @@
 // Sends a machine's form over its websocket (subprotocol mashin.v1) and shows the answer in place.
 // The page is whole without this: whenever the socket can't be had, the form posts as it is.
 
-import { Connection } from "./connection.js";
+import { connectMachine } from "./client.js";
 import { markAll, readFields, unmark } from "./fields.js";
 import { Live } from "./live.js";
-import { drawResult, localise, make, renew, speak } from "./values.js";
+import { showStanding } from "./standing.js";
+import { drawResult, localise, make, parse, renew, speak } from "./values.js";
 
 const root = document.querySelector("[data-responds]"); // not the form: fields shadow its members
 const { websocket, topicField, streams, responds, words } = root ? root.dataset : {};
@@ -27,7 +28,7 @@ function say(message, isWaiting = false) {
   byId("problems").classList.toggle("waiting", isWaiting);
 }
 
-function showError({ message, details = [], request_id: requestId }, isAnswer = true) {
+function showError({ message, details = [], requestId }, isAnswer = true) {
   if (isAnswer) byId("result").hidden = true;
   byId("problem-list").append(...markAll(root, details).map((text) => make("li", "", text)));
   byId("problem-list").hidden = !byId("problem-list").childElementCount;
@@ -57,66 +58,43 @@ function showRequest(id) {
 
 // -- questions -----------------------------------------------------------------------------------
 
-let connection, countdown, live;
-let lastId = 0;
-let pending = null; // the one question that waits: { id, text, isSent, hasResult: more may come }
+let client, live;
+let wasOpen = false;
+let pending = null; // the one question that waits: { hasResult: more may come }
 
-function changed(state, seconds) {
-  clearInterval(countdown);
-  const place = byId("connection");
-  const [word, left] = place.children;
-  place.hidden = state === "gone";
-  place.dataset.state = state;
-  if (word.textContent !== WORDS[state]) word.textContent = WORDS[state] ?? "";
-  const tell = () => {
-    left.textContent = seconds > 0 ? WORDS.in.replace("{n}", Math.ceil(seconds--)) : "";
-  };
-  tell();
-  if (seconds > 0) countdown = setInterval(tell, 1000);
-  if (state === "gone") gone();
+const isGone = () => !wasOpen || ["refused", "closed"].includes(client.connection.state);
+
+function stand({ detail: { state } }) {
+  wasOpen ||= state === "open";
+  if (!wasOpen && state === "waiting") client.close(); // not to be had here: the form does
+  if (state === "open" && pending && !pending.hasResult) clear();
+  live?.stand(state);
 }
 
-function opened() {
-  flush();
-  live?.opened();
-}
-
-function heard(frame) {
-  if (live?.heard(frame) || !pending || String(frame.id) !== String(pending.id)) return;
-  if (frame.error) {
+async function ask(input) {
+  const own = (pending = { hasResult: false });
+  root.setAttribute("aria-busy", "true");
+  const { connection } = client;
+  if (connection.state !== "open") say(WORDS.waiting, true);
+  if (["waiting", "idle"].includes(connection.state)) connection.reconnect();
+  const take = (result) => own === pending && goOn(result);
+  try {
+    const result = await client.ask(input, streams === undefined ? undefined : take);
+    if (own !== pending) return;
     settle();
-    showError(frame.error);
-  } else if (frame.done) {
+    if (!own.hasResult && result !== undefined) showResult(result, true);
+  } catch (refusal) {
+    if (own !== pending) return;
     settle();
-  } else {
-    const isFirst = !pending.hasResult;
-    if (streams === undefined) settle();
-    else goOn();
-    showResult(frame.result, isFirst);
+    if (refusal.code === "lost") cut(own.hasResult);
+    else if (isGone()) HTMLFormElement.prototype.submit.call(root.querySelector("form"));
+    else showError(refusal);
   }
 }
 
-function lost() {
-  live?.closed(false);
-  if (!pending?.isSent) return;
-  const { hasResult } = pending;
-  settle();
+function cut(hasResult) {
   if (hasResult) say(WORDS.cut);
   else showError({ message: WORDS.lost }); // never sent twice: it may have been carried out
-}
-
-function gone() {
-  live?.closed(true);
-  if (!pending) return;
-  settle();
-  HTMLFormElement.prototype.submit.call(root.querySelector("form"));
-}
-
-function flush() {
-  if (!pending || pending.isSent) return;
-  clear();
-  pending.isSent = true;
-  connection.send(pending.text);
 }
 
 function settle() {
@@ -127,7 +105,8 @@ function settle() {
 }
 
 // More may come, or never end: another question may be asked, and all is read out at the end.
-function goOn() {
+function goOn(result) {
+  showResult(result, !pending.hasResult);
   pending.hasResult = true;
   clear();
   root.removeAttribute("aria-busy");
@@ -135,40 +114,27 @@ function goOn() {
 }
 
 function submit(event) {
-  if (["gone", "new"].includes(connection.state)) return; // the form posts
+  if (isGone()) return; // the form posts
   event.preventDefault();
   if (pending && !pending.hasResult) return;
   clear();
   const input = readFields(root, WORDS.json);
   if (input === null) return root.querySelector("[aria-invalid]").focus();
-  const isStreaming = pending !== null; // only who leaves ends it
-  lastId += 1;
-  pending = { id: lastId, text: `{"id":${lastId},"input":${input}}`, isSent: false, hasResult: false };
-  root.setAttribute("aria-busy", "true");
-  if (connection.isOpen && !isStreaming) return flush();
-  say(WORDS.waiting, true);
-  connection.open();
-}
-
-function followTopics() {
-  const page = {
-    send: (text) => connection.send(text),
-    isOpen: () => connection.isOpen,
-    connect: () => connection.state === "asleep" && connection.open(),
-    refuse: (error) => showError(error, false),
-    accept: clear,
-  };
-  live = new Live(byId(`field-${topicField}`), page, JSON.parse(responds), WORDS);
+  if (pending) {
+    pending = null;
+    client.connection.reconnect(); // only who leaves ends a stream
+  }
+  ask(input);
 }
 
 if (root) localise(root);
 if (websocket) {
   root.addEventListener("submit", submit);
-  connection = new Connection(websocket, {
-    changed, heard, lost, opened,
-    isNeeded: () => pending !== null || Boolean(live?.needsConnection),
-    isWaiting: () => Boolean(pending?.isSent),
-  });
-  if (byId(`field-${topicField}`) && byId("live")) followTopics();
-  connection.open();
+  client = connectMachine(websocket, { parse });
+  showStanding(client.connection, WORDS);
+  client.connection.addEventListener("state", stand);
+  if (byId(`field-${topicField}`) && byId("live")) {
+    const page = { refuse: (error) => showError(error, false), accept: clear };
+    live = new Live(byId(`field-${topicField}`), client, page, JSON.parse(responds), WORDS);
+  }
 }

@@ -2,7 +2,7 @@
 // server rendered by asking for it anew. Where the websocket can't be had, all of it is asked for
 // every few seconds. The page is whole without this: nodes stand in a table.
 
-import { Connection } from "./connection.js";
+import { connectRun } from "./client.js";
 import { Graph } from "./graph.js";
 import { localise, renew } from "./values.js";
 
@@ -10,7 +10,7 @@ const PAUSE = 1000; // milliseconds from a change to the next look at the page, 
 const SOON = 2000; // ... from one look to the next where nothing tells of changes,
 const LATE = 10000; // ... and when nothing has changed for some time
 const SLOWER = 1.25;
-const TOLD = [ // types of messages that change what the server rendered
+const TOLD = [ // types of entries that change what the server rendered
   "node_state", "run_state", "cost_update", "budget_warning", "human_gate_waiting", "gate_decided",
   "dag_mutated", "execution_complete", "error",
 ];
@@ -19,14 +19,17 @@ const byId = (id) => document.getElementById(id);
 const read = (page) => JSON.parse(page.getElementById("run-data")?.textContent ?? "null");
 const data = read(document);
 
-let graph, connection, offset, look;
+let graph, client, offset, look;
+let wasOpen = false;
 let wait = SOON;
 let isBlind = false; // no websocket tells of changes
 let isOver = false; // nothing changes any more by itself
 
 function show(state) {
+  wasOpen ||= state === "open";
+  if (!wasOpen && state === "waiting") return client.close(); // not to be had here: the page is asked
   const place = byId("run-live");
-  const word = { connected: "live", reconnecting: "lost", offline: "lost", gone: "gone" }[state];
+  const word = { open: "live", waiting: "lost", refused: "gone", closed: "gone" }[state];
   if (word === undefined) return;
   place.hidden = word === "gone" && isOver;
   place.dataset.state = word;
@@ -37,21 +40,10 @@ function show(state) {
 
 // -- what is told --------------------------------------------------------------------------------
 
-function heard(message) {
-  switch (message?.type) {
-    case "snapshot":
-      return take(message);
-    case "node_state":
-      graph.update(message.node_id, message.status);
-      break;
-    case "edge_active":
-      graph.pass(message.from, message.to);
-      break;
-    case "dag_mutated":
-      connection.open(); // for a snapshot with the new graph
-      break;
-  }
-  if (TOLD.includes(message?.type)) changed(message.offset);
+function heard(entry) {
+  if (entry.type === "node_state") graph.update(entry.node_id, entry.status);
+  else if (entry.type === "edge_active") graph.pass(entry.from, entry.to);
+  if (TOLD.includes(entry.type)) changed(entry.offset);
 }
 
 function take({ nodes, offset: at }) {
@@ -64,8 +56,8 @@ function take({ nodes, offset: at }) {
 // -- what the server rendered --------------------------------------------------------------------
 
 function changed(at) {
-  if (!(Number(at) > offset)) return;
-  offset = Number(at);
+  if (!(at > offset)) return;
+  offset = at;
   look ??= setTimeout(lookAgain, PAUSE);
 }
 
@@ -130,11 +122,9 @@ if (data) {
   isOver = data.is_over;
   if (data.is_local) localise(document);
   if (data.stream) {
-    const nothing = () => {};
-    const events = {
-      heard, changed: show, opened: nothing, lost: nothing, isNeeded: () => true, isWaiting: () => false,
-    };
-    connection = new Connection(data.stream, events, []);
-    connection.open();
-  } else show("gone");
+    client = connectRun(data.stream);
+    client.connection.addEventListener("state", ({ detail }) => show(detail.state));
+    client.addEventListener("snapshot", ({ detail }) => take(detail));
+    client.addEventListener("entry", ({ detail }) => heard(detail));
+  } else show("closed");
 }
