@@ -48,7 +48,6 @@ def live_words() -> dict[str, str]:
         "done": _("done"),
         "failed": _("failed"),
         "suspended": _("waits for an answer"),
-        "running": _("running"),
         "works": _("runs …"),
         "entries": _("{n} since the page was opened; the newest {shown} are shown."),
         "position": _("The log stands at {head} and is kept from {from}."),
