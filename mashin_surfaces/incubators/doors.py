@@ -32,6 +32,12 @@ def bus_door(verb: Verb, namespace: str, machine: str = "") -> Door:
     )
 
 
+def entrances(surface: Door, namespace: str) -> tuple[Door, ...]:
+    """Where who comes over a surface must be admitted: the surface names scopes, or does not."""
+    observe = bus_door("observe", namespace)
+    return (surface, observe) if surface.options.get("scopes") else (observe,)
+
+
 @lru_cache(maxsize=1024)
 def _nameless(name: str) -> GovernedMachine:
     """A machine of which only the name counts: a tool's input is the tool's business."""

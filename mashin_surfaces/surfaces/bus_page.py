@@ -23,7 +23,7 @@ from ..identity.authenticate import authenticate
 from ..identity.presented import Presented
 from ..identity.principal import anonymous
 from ..incubators import bus, commands, store
-from ..incubators.doors import ANONYMOUS, Verb, bus_door
+from ..incubators.doors import ANONYMOUS, Verb, bus_door, entrances
 from ..incubators.models import Incubator
 from .bus_shown import PUBLISHED, Look, Sent, page_of
 from .bus_socket import agent_of
@@ -93,10 +93,9 @@ async def _enter(request: HttpRequest, door: Door) -> tuple[_Guest, Refusal | No
     try:
         principal = await authenticate(presented, door.accepted, grant)
         guest.caller = Caller(principal, presented.client)
-        if door.options.get("scopes"):
-            must_admit(door, principal)
         guest.namespace = store.check_namespace(request.GET.get("namespace") or DEFAULT)
-        must_admit(bus_door("observe", guest.namespace), principal)
+        for entrance in entrances(door, guest.namespace):
+            must_admit(entrance, principal)
         guest.bus = await in_database(_find, guest.namespace, door)
     except Refusal as refusal:
         return guest, refusal

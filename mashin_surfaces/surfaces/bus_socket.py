@@ -30,7 +30,7 @@ from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
 from ..identity.principal import Principal, anonymous
 from ..incubators import bus, dances, metrics, store
-from ..incubators.doors import ANONYMOUS, Verb, bus_door
+from ..incubators.doors import ANONYMOUS, Verb, bus_door, entrances
 from ..incubators.models import Incubator
 from ..ledger.chain import new_id
 from ..machines.json_values import dumps
@@ -43,6 +43,7 @@ from ..rooms.log import aread, room_threads
 from .connection import MOST_WAITING_BYTES, Connection, Frame, Message, Receive, Send, most_bytes
 from .database import in_database
 from .denial import deny
+from .entrance import must_admit
 from .routes import Route
 
 
@@ -99,7 +100,8 @@ async def serve_bus(route: Route, door: Door, scope: Message, receive: Receive, 
         principal = await authenticate(presented, door.accepted, grant)
         caller = Caller(principal, presented.client)
         query = Query.of(scope, "default")
-        _check(bus_door("observe", query.namespace), principal)
+        for entrance in entrances(door, query.namespace):
+            must_admit(entrance, principal)
         agent_of(principal, query.agent_id)
         machine = door.name if door.machine.compiled.definition.tools else ""
         found = query, await in_database(store.find, query.namespace, machine)
@@ -118,11 +120,6 @@ async def serve_bus(route: Route, door: Door, scope: Message, receive: Receive, 
         }
     )
     await BusConnection(scope, receive, send, route, caller, door, *found).live()
-
-
-def _check(door: Door, principal: Principal) -> None:
-    if not door.admits(principal):
-        raise Refusal(Code.FORBIDDEN, door.wants)
 
 
 def agent_of(principal: Principal, wanted: str | None) -> str:
@@ -206,7 +203,13 @@ class BusConnection(Connection):
         )
 
     def may_replay(self) -> bool:
-        return bus_door("observe", self.namespace).admits(self.caller.principal)
+        return self._closed_door() is None
+
+    def _closed_door(self) -> Door | None:
+        """The door that this principal could not come in by now, if there is one."""
+        principal = self.caller.principal
+        doors = entrances(self.door, self.namespace)
+        return next((door for door in doors if not door.admits(principal)), None)
 
     def was_reset(self, epoch: str, offset: int) -> None:
         self.epoch = epoch
@@ -300,8 +303,9 @@ class BusConnection(Connection):
         return dialect.error(refusal, None)
 
     def _rights_changed(self) -> None:
-        if not self.may_replay():
-            self.end(4403, Refusal(Code.FORBIDDEN, bus_door("observe", self.namespace).wants))
+        closed = self._closed_door()
+        if closed is not None:
+            self.end(4403, Refusal(Code.FORBIDDEN, closed.wants))
             return
         try:
             is_same = agent_of(self.caller.principal, self.query.agent_id) == self.agent

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.incubators.conftest import Agent, Hive
@@ -112,6 +114,23 @@ async def test_what_can_not_be_understood_is_refused_before_the_upgrade(
         async with hive.agent(given.pop("namespace"), token, **given):
             pass
     assert refused.value.response.status_code == 422
+
+
+async def test_a_surface_with_scopes_lets_in_who_holds_them_and_may_observe(hive: Hive) -> None:
+    for scopes, status in [
+        (["bus"], 403),
+        (["hive:members"], 403),
+        (["bus", "hive:members"], 101),
+    ]:
+        words = urlencode({"namespace": hive.fresh(), "token": hive.token("bob", *scopes)})
+        url = hive.project.websocket_url(f"/ws/members?{words}")
+        try:
+            async with connect(url, proxy=None) as socket:
+                assert json.loads(await socket.recv())["type"] == "replay_done"
+                told = 101
+        except InvalidStatus as refused:
+            told = refused.response.status_code
+        assert told == status, scopes
 
 
 async def test_only_events_of_the_wanted_types_are_told(hive: Hive, token: str) -> None:
