@@ -266,7 +266,7 @@ class PanelAdmin(BaseAdmin):
             )
             for tool in tools.values()
         )
-        return table((_("Name"), _("From"), _("Fires"), _("May")), rows)
+        return table((_("Name"), _("From"), _("Fires"), _("Capabilities")), rows)
 
     @admin.display(description=gettext_lazy("members"))
     def member_table(self, panel: Panel) -> SafeString:

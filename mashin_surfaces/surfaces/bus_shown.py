@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..dialects import incubator as dialect
@@ -36,7 +37,7 @@ CHUNK: Final = 500
 MOST_ROWS: Final = 200
 MOST_POSITION: Final = 2**62
 
-#: What the form for an event asks for.
+#: What the form for an event takes; ``_asked`` says it in the language of the request.
 PUBLISHED: Final = Schema.of(
     (
         Field(
@@ -45,10 +46,8 @@ PUBLISHED: Final = Schema.of(
             required=True,
             min_length=1,
             max_length=dialect.MOST_NAME,
-            label="Event",
-            description="Its type, like task.started.",
         ),
-        Field(name="data", type=Type(name="any"), label="Data"),
+        Field(name="data", type=Type(name="any")),
     )
 )
 
@@ -121,9 +120,9 @@ def page_of(room: int, look: Look, sent: Sent, refusal: Refusal | None) -> dict[
     look_of_status, word = _STATUSES[Room.Status(row.room.status)]
     is_published = refusal is not None and sent.text("do") == "publish"
     form = (
-        sent_form(PUBLISHED.fields, sent.fields, refusal, "publish")
+        sent_form(_asked(), sent.fields, refusal, "publish")
         if is_published
-        else fresh_form(PUBLISHED.fields, {}, "publish")
+        else fresh_form(_asked(), {}, "publish")
     )
     problem = "" if refusal is None else refusal.message
     return {
@@ -151,6 +150,12 @@ def page_of(room: int, look: Look, sent: Sent, refusal: Refusal | None) -> dict[
         "typed_reason": sent.text("reason"),
         "words": live_words(),
     }
+
+
+def _asked() -> tuple[Field, ...]:
+    event, data = PUBLISHED.fields
+    said = {"label": gettext("Event"), "description": gettext("Its type, like task.started.")}
+    return event.model_copy(update=said), data.model_copy(update={"label": gettext("Data")})
 
 
 def _entries(room: int, look: Look, floor: int, head: int) -> tuple[list[Event], int]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from dataclasses import field as attribute
 from typing import Any, Literal
 
+from django.utils.translation import gettext as _
+
 from ..exceptions import Refusal
 from ..machines.definition import Field, Type
 from ..machines.schemas import dumps
@@ -280,15 +282,16 @@ def _how(field: Field, widget: Widget) -> str:
     """How it is written, where that is not plain from the control."""
     name = field.type.name
     if widget == "textarea" and name in _JSON:
-        return f"As JSON, for example {_example(field.type)}"
+        return _("As JSON, for example %s") % _example(field.type)
     if widget != "input":
         return ""
     if name == "datetime":
-        return "Date, time and offset, for example 2026-11-21T09:30:00Z"
+        return _("Date, time and offset, for example %s") % "2026-11-21T09:30:00Z"
     if name == "uuid":
-        return "A UUID, for example 6f1c0a4e-8a52-4d0e-9d53-0b7a4c1f2e90"
-    if name in _NUMBERS and field.min is not None and field.max is not None:
-        return f"From {field.min:.15g} to {field.max:.15g}." if not field.description else ""
+        return _("A UUID, for example %s") % "6f1c0a4e-8a52-4d0e-9d53-0b7a4c1f2e90"
+    if name in _NUMBERS and None not in (field.min, field.max) and not field.description:
+        limits = {"least": f"{field.min:.15g}", "most": f"{field.max:.15g}"}
+        return _("From %(least)s to %(most)s.") % limits
     return ""
 
 

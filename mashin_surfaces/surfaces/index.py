@@ -31,6 +31,7 @@ from .bus_page import DEFAULT
 from .routes import routes
 from .sockets import speaks
 from .visit import login_to
+from .words import reason
 
 _KINDS: Final = ("session", "jwt", "api_key", "none")
 _ADMIN: Final = "admin:index"
@@ -69,7 +70,7 @@ async def index(request: HttpRequest) -> HttpResponse:
         context: dict[str, Any] = {
             "title": _("Machines and their surfaces"),
             "refusal": refusal,
-            "reason": TABLE[refusal.code].status,
+            "reason": reason(TABLE[refusal.code].status),
         }
         return await sync_to_async(_render, thread_sensitive=False)(
             request, "mashin_surfaces/error.html", context, TABLE[refusal.code].status

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from django.utils.translation import gettext as _
 from pydantic import ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
 
@@ -23,10 +24,8 @@ from ..panels.definition import PanelTool
 from ..steps.tools import Tool
 from .forms import pairs_of
 
-#: The one field of a tool that declares nothing.
-ARGUMENTS: Final = Field(
-    name="args", type=Type(name="map"), label="Arguments", description="A JSON object."
-)
+#: The name of the one field of a tool that declares nothing.
+ARGUMENTS: Final = "args"
 
 #: JSON Schema's word for a type → ours.
 _TYPES: Final[Mapping[Any, TypeName]] = {
@@ -58,7 +57,7 @@ class ToolInput:
         """The arguments out of what a form sent; raises ``Refusal`` (invalid_input)."""
         checked = Schema.of(self.fields).coerce(pairs_of(sent, self.fields))
         plain: dict[str, Any] = parse(dumps(checked), decimals=False)
-        return plain.get(ARGUMENTS.name) or {} if self.is_json else plain
+        return plain.get(ARGUMENTS) or {} if self.is_json else plain
 
 
 def input_of(tool: PanelTool) -> ToolInput:
@@ -80,7 +79,13 @@ class _NotDeclared(Exception):
 
 
 def _any_input() -> ToolInput:
-    return ToolInput((ARGUMENTS,), is_json=True)
+    arguments = Field(
+        name=ARGUMENTS,
+        type=Type(name="map"),
+        label=_("Arguments"),
+        description=_("A JSON object."),
+    )
+    return ToolInput((arguments,), is_json=True)
 
 
 def _hinted(tool: Tool) -> tuple[Field, ...]:

@@ -33,6 +33,7 @@ from ..governance.govern import Answer, Caller
 from ..identity.presented import Presented
 from .csrf import keep_csrf_cookie
 from .denial import headers_of
+from .words import reason
 
 FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 #: Django's own field in a form; it is no input.
@@ -88,7 +89,7 @@ async def rendered(
         "machine": compiled,
         "principal": None if principal.is_anonymous else principal,
         "refusal": answer.refusal,
-        "reason": HTTPStatus(status).phrase,
+        "reason": reason(status),
         "request_id": answer.request_id,
         **context,
     }

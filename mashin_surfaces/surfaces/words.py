@@ -2,7 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+#: Headings of error pages: HTTP's own phrases, as RFC 9110 has them.
+_REASONS: Final[Mapping[int, str]] = {
+    400: gettext_noop("Bad Request"),
+    401: gettext_noop("Unauthorized"),
+    402: gettext_noop("Payment Required"),
+    403: gettext_noop("Forbidden"),
+    404: gettext_noop("Not Found"),
+    405: gettext_noop("Method Not Allowed"),
+    409: gettext_noop("Conflict"),
+    413: gettext_noop("Content Too Large"),
+    422: gettext_noop("Unprocessable Content"),
+    429: gettext_noop("Too Many Requests"),
+    500: gettext_noop("Internal Server Error"),
+    502: gettext_noop("Bad Gateway"),
+    503: gettext_noop("Service Unavailable"),
+    504: gettext_noop("Gateway Timeout"),
+}
+
+
+def reason(status: int) -> str:
+    """The heading of an error page with an HTTP status."""
+    return _(_REASONS[status]) if status in _REASONS else HTTPStatus(status).phrase
 
 
 def marked_fields() -> str:
