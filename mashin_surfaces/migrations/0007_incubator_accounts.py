@@ -49,4 +49,9 @@ class Migration(migrations.Migration):
                 'constraints': [models.UniqueConstraint(fields=('room', 'principal', 'call_id'), name='mashin_one_running_call')],
             },
         ),
+        migrations.AlterField(
+            model_name='surfaceaccess',
+            name='event',
+            field=models.CharField(choices=[('message', 'message'), ('result', 'result of a stream'), ('subscribe', 'subscription'), ('unsubscribe', 'end of a subscription'), ('trigger', 'trigger of a tool'), ('resume', 'answer to a suspension'), ('start', 'start of a run'), ('control', 'control'), ('decide', 'decision at a gate'), ('create', 'creation'), ('delete', 'deletion'), ('reset', 'reset'), ('read', 'read'), ('connect', 'connect'), ('disconnect', 'disconnect'), ('authenticate', 'fresh credentials'), ('end', 'ended by the server'), ('describe', 'description asked'), ('view', 'page viewed')], max_length=16, verbose_name='event'),
+        ),
     ]
