@@ -43,9 +43,12 @@ class Script:
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             told = json.loads(line)
-            self._waiting.pop(told["id"]).set_result(told)
+            waiting = self._waiting.pop(told["id"])
+            if not waiting.done():
+                waiting.set_result(told)
         for waiting in self._waiting.values():
-            waiting.set_exception(AssertionError("Node has ended."))
+            if not waiting.done():  # whoever waited for it may have given up
+                waiting.set_exception(AssertionError("Node has ended."))
 
     async def run(self, body: str, **given: Any) -> Any:
         """What the body of an async function returns; it has ``library``, ``given``, ``kept`` and
