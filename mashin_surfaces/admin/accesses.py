@@ -15,6 +15,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -165,7 +166,7 @@ class SurfaceAccessAdmin(BaseAdmin):
 
     @admin.display(description=gettext_lazy("duration"))
     def duration(self, access: SurfaceAccess) -> str:
-        return _("%.2f ms") % (access.duration_us / 1000)
+        return _("%s ms") % number_format(f"{access.duration_us / 1000:.2f}")
 
     # -- the page -------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from typing import Final
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from .markup import grouped
+
 #: Units of the drawing, which is stretched to the width of the page.
 WIDTH: Final = 600
 HEIGHT: Final = 96
@@ -72,4 +74,4 @@ def chart_of(counted: Sequence[int], end: datetime, most: int) -> Chart:
 
 
 def _said(count: int, most: int) -> str:
-    return f"{most:,}+" if count >= most else f"{count:,}"
+    return f"{grouped(most)}+" if count >= most else grouped(count)

@@ -32,7 +32,7 @@ from ..timers.moments import before
 from .accesses import chain_problem
 from .chart import Chart, chart_of
 from .gates import open_gates
-from .markup import badge
+from .markup import badge, grouped
 from .tables import moment, table
 
 #: Minutes that the chart shows.
@@ -123,7 +123,7 @@ class _Reader:
 def _connections(alive: QuerySet[ServerProcess]) -> Figure:
     total = alive.aggregate(total=Sum("connections"))["total"] or 0
     note = _("sockets and event streams, at the last beat of each process")
-    return Figure(_("Connections now"), f"{total:,}", note)
+    return Figure(_("Connections now"), grouped(total), note)
 
 
 def _last_minute(counted: list[int]) -> Figure:
@@ -222,7 +222,7 @@ def _counted(rows: QuerySet[Any]) -> int:
 
 
 def _up_to(count: int, most: int) -> str:
-    return f"{most:,}+" if count >= most else f"{count:,}"
+    return f"{grouped(most)}+" if count >= most else grouped(count)
 
 
 # -- tables ---------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def _up_to(count: int, most: int) -> str:
 def _refusals(by_code: list[tuple[str, int]]) -> SafeString | None:
     if not by_code:
         return None
-    return table((_("Code"), _("Times")), ((code, f"{count:,}") for code, count in by_code))
+    return table((_("Code"), _("Times")), ((code, grouped(count)) for code, count in by_code))
 
 
 def _alive() -> QuerySet[ServerProcess]:
@@ -243,7 +243,7 @@ def _processes(alive: QuerySet[ServerProcess]) -> SafeString | None:
     if not found:
         return None
     rows = (
-        (str(each), moment(each.started_at), f"{each.connections:,}", moment(each.beat_at))
+        (str(each), moment(each.started_at), grouped(each.connections), moment(each.beat_at))
         for each in found
     )
     return table((_("Process"), _("Since"), _("Connections"), _("Last beat")), rows)

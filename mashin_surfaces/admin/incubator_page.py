@@ -26,7 +26,7 @@ from ..rooms.models import Room
 from ..runs.words import dollars
 from .incubator_log import LogFilter, log_page
 from .incubator_looks import accounts_of, bus_badge
-from .markup import badge, json_tree, machine_link
+from .markup import badge, grouped, json_tree, machine_link
 from .tables import moment, table
 
 #: Keys, claims and agents that are shown at once, and types of events.
@@ -198,10 +198,10 @@ def _tools(machine: str) -> SafeString | None:
 
 def _metrics(measured: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
-        (_("Tokens"), f"{measured['totalTokens']:,}"),
+        (_("Tokens"), grouped(measured["totalTokens"])),
         (_("Cost"), _("$%s") % dollars(_cost(measured))),
-        (_("Agents"), f"{measured['agentCount']:,}"),
-        (_("Events"), f"{sum(measured['eventCounts'].values()):,}"),
+        (_("Agents"), grouped(measured["agentCount"])),
+        (_("Events"), grouped(sum(measured["eventCounts"].values()))),
     ]
 
 
@@ -210,10 +210,10 @@ def _event_counts(counts: Mapping[str, int]) -> SafeString | None:
     if not counts:
         return None
     rows = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    shown = [(type, f"{count:,}") for type, count in rows[:MOST_TYPES]]
+    shown = [(type, grouped(count)) for type, count in rows[:MOST_TYPES]]
     if len(rows) > MOST_TYPES:
         rest = sum(count for _type, count in rows[MOST_TYPES:])
-        shown.append((_("%d further types") % (len(rows) - MOST_TYPES), f"{rest:,}"))
+        shown.append((_("%d further types") % (len(rows) - MOST_TYPES), grouped(rest)))
     return table((_("Type of event"), _("Published")), shown)
 
 

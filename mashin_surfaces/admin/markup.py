@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from django.forms import Script
 from django.urls import NoReverseMatch, reverse
+from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
@@ -31,6 +32,11 @@ SCRIPT = Script("mashin_surfaces/admin.js", type="module")
 def badge(look: str, text: object) -> SafeString:
     """``look``: good, bad, warn or quiet."""
     return format_html('<span class="mashin-badge mashin-{}">{}</span>', look, text)
+
+
+def grouped(number: int) -> str:
+    """A whole number, its digits in groups as the reader's language has them."""
+    return number_format(number, force_grouping=True)
 
 
 def code_block(text: str) -> SafeString:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from .definition import Cron, Interval, OnChange, OnEvent, PanelTool
@@ -11,7 +12,7 @@ def fires(tool: PanelTool) -> str:
     """When it runs: "by hand", "every 5 s" …"""
     match tool.definition.trigger:
         case Interval(ms=ms):
-            return _("every %g s") % (ms / 1000)
+            return _("every %s s") % number_format(f"{ms / 1000:g}")
         case Cron(expression=expression):
             return _("cron %s") % expression
         case OnEvent(pattern=pattern):

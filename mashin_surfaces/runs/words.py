@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from .models import Node, Run
@@ -45,7 +46,7 @@ def dollars(amount: Decimal | float) -> str:
     value = Decimal(str(amount))
     text = f"{value:.6f}".rstrip("0")
     whole, _point, rest = text.partition(".")
-    return f"{whole}.{rest:0<2}"
+    return number_format(f"{whole}.{rest:0<2}")
 
 
 def money(run: Run) -> str:
@@ -68,7 +69,7 @@ def duration(length: timedelta | None) -> str:
     if seconds < 1:
         return _("%d ms") % (seconds * 1000)
     if seconds < 60:
-        return _("%.1f s") % seconds
+        return _("%s s") % number_format(f"{seconds:.1f}")
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
