@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 
@@ -117,7 +117,11 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[Any, str]]:
-        return [("live", _("Live")), ("expired", _("Expired")), ("revoked", _("Revoked"))]
+        return [
+            ("live", pgettext("key", "Live")),
+            ("expired", _("Expired")),
+            ("revoked", _("Revoked")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
         is_over = Q(expires_at__lte=timezone.now())
@@ -172,7 +176,7 @@ class ApiKeyAdmin(BaseAdmin):
     @admin.display(description=gettext_lazy("state"))
     def state(self, key: ApiKey) -> SafeString:
         name = state_of(key)
-        titles = {"live": _("live"), "expired": _("expired"), "revoked": _("revoked")}
+        titles = {"live": pgettext("key", "live"), "expired": _("expired"), "revoked": _("revoked")}
         return badge(_LOOKS[name], titles[name])
 
     @admin.display(description=gettext_lazy("scopes"))

@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, pgettext
 
 from ..machines.models import Machine, Surface
 from ..machines.store import SURFACE_VIEW
@@ -145,7 +145,7 @@ def open_link(surface: Surface, *, is_live: bool, label: object = "") -> SafeStr
     return format_html(
         '<a class="mashin-open" href="{}" target="_blank" rel="noopener" title="{} {}">{}</a>',
         url,
-        _("Open"),
+        pgettext("link", "Open"),
         surface.path,
         label,
     )
