@@ -24,6 +24,13 @@ const count: number = panel.state.count;
 panel.trigger("add", { by: 1 }).then(({ status }) => status === "suspended");
 connectRun("/api/dags/r/stream").addEventListener("error", ({ detail }) =>
   detail instanceof Refusal ? detail.retryAfter : detail.node_id);
+
+// @ts-expect-error: keys are texts
+panel.addEventListener("patch", ({ detail }) => detail.mutations.map(({ key }) => key.size));
+// @ts-expect-error: there is no such event
+panel.addEventListener("patches", () => {});
+// @ts-expect-error: a typo
+panel.trigger("add", { by: 1 }, { expext: 1 });
 """
 
 
@@ -50,16 +57,8 @@ def test_its_types_can_be_built_upon_and_refuse_what_is_wrong(folder: Path) -> N
         "--noEmit", "--strict", "--target", "es2022", "--lib", "es2022,dom", "--module", "es2022",
         "--moduleResolution", "bundler", "--skipLibCheck", "false",
     )  # fmt: skip
-    (folder / "good.ts").write_text(MODULE)
-    npm.run(programs / "tsc", *words, "good.ts", "react.d.ts", cwd=folder)
-    for right, wrong in (
-        ("key.length", "key.size"),
-        ('"patch"', '"patches"'),
-        ("by: 1", "by: 1 }, { expext: 1"),
-    ):
-        (folder / "wrong.ts").write_text(MODULE.replace(right, wrong))
-        with pytest.raises(AssertionError, match=r"wrong\.ts"):
-            npm.run(programs / "tsc", *words, "wrong.ts", cwd=folder)
+    (folder / "page.ts").write_text(MODULE)
+    npm.run(programs / "tsc", *words, "page.ts", "react.d.ts", cwd=folder)
 
 
 def test_the_documentation_names_every_function_that_there_is() -> None:
