@@ -51,6 +51,13 @@ format: tools ## Lay out the sources, mend what can be mended
 	@$(IN) $(PY) -m ruff check --fix .
 	@$(IN) $(PY) -m ruff format .
 
+# Needs GNU gettext. The texts of the reference project's own templates are in locale/.
+.PHONY: messages
+messages: base ## Collect the texts to translate in */locale/, compile the translations
+	@$(IN) DEBUG=1 $(PY) manage.py makemessages --all --no-obsolete --no-wrap --add-location file \
+	  --ignore tests --ignore benchmarks --ignore docs
+	@$(IN) DEBUG=1 $(PY) manage.py compilemessages --ignore .venv
+
 .PHONY: bench
 bench: ## Measure against named peers, side by side
 	@$(IN) $(PYTHON) requirements/install.py bench
