@@ -77,7 +77,9 @@ async def mute_proxy(server: Server) -> AsyncIterator[str]:
             behind.write(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
             writer.write(await answers.read())
             behind.close()
+            await behind.wait_closed()
         writer.close()
+        await writer.wait_closed()
 
     proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with proxy:

@@ -252,6 +252,7 @@ async def mute_wire(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
     connected hear nothing more, and are not told."""
     is_mute = asyncio.Event()
     tasks: set[asyncio.Task[None]] = set()
+    writers: set[asyncio.StreamWriter] = set()
 
     async def carry(
         source: asyncio.StreamReader, target: asyncio.StreamWriter, is_ours: asyncio.Event
@@ -263,6 +264,7 @@ async def mute_wire(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         is_ours = asyncio.Event() if is_mute.is_set() else is_mute
         there, back = await asyncio.open_connection(HOST, port)
+        writers.update((writer, back))
         for pair in ((reader, back), (there, writer)):
             tasks.add(asyncio.create_task(carry(*pair, is_ours)))
 
@@ -273,6 +275,10 @@ async def mute_wire(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
         server.close()
         for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for each in writers:
+            each.transport.abort()  # whoever is at the other end may be gone, and never say so
+        await asyncio.sleep(0)  # the loop closes their sockets
 
 
 async def test_a_connection_that_died_silently_is_found_out_and_followed_on(
