@@ -10,12 +10,13 @@ from typing import Final
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from ..incubators.budget import Budget, Reserved
 from ..machines.registry import registry
 from ..rooms.models import Room
 from ..runs.words import dollars
-from .markup import badge
+from .markup import badge, grouped
 
 _LOOKS: Final[Mapping[str, str]] = {
     Room.Status.OPEN: "good",
@@ -80,8 +81,12 @@ def accounts_of(machine: str, used: Reserved, reserved: Reserved) -> list[Accoun
         most = Decimal(budget.max_tokens)
         warned = most * min(budget.share, Decimal(1))
         amounts = (Decimal(used.tokens), Decimal(reserved.tokens), most, warned)
-        found.append(_account(_("Tokens"), *amounts, "{:,.0f}".format))
+        found.append(_account(pgettext("model", "Tokens"), *amounts, _whole))
     return found
+
+
+def _whole(amount: Decimal) -> str:
+    return grouped(round(amount))
 
 
 def budget_cell(accounts: list[Account]) -> SafeString:

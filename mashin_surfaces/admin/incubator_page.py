@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from ..incubators import metrics, store
 from ..incubators.budget import Reserved, in_flight
@@ -101,7 +102,7 @@ def _facts(incubator: Incubator, site: str) -> list[tuple[str, object]]:
         (_("Connected"), presence.count(room.pk)),
         (_("Log"), _("%(floor)d to %(head)d") % {"floor": room.floor, "head": room.head}),
         (_("Epoch"), format_html("<code>{}</code>", room.epoch)),
-        (_("Created"), moment(incubator.created_at)),
+        (pgettext("incubator", "Created"), moment(incubator.created_at)),
     ]
     if incubator.reset_by:
         found.append((_("Last reset by"), incubator.reset_by))
@@ -198,7 +199,7 @@ def _tools(machine: str) -> SafeString | None:
 
 def _metrics(measured: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
-        (_("Tokens"), grouped(measured["totalTokens"])),
+        (pgettext("model", "Tokens"), grouped(measured["totalTokens"])),
         (_("Cost"), _("$%s") % dollars(_cost(measured))),
         (_("Agents"), grouped(measured["agentCount"])),
         (_("Events"), grouped(sum(measured["eventCounts"].values()))),

@@ -41,6 +41,42 @@ machine tally "Tally"
       path: "/api/tally"
       auth: none
 """
+HIVE = """
+machine hive "The hive"
+  expresses
+    websocket
+      path: "/ws/hive"
+      dialect: incubator
+      auth: none
+    page
+      path: "/hive"
+      auth: none
+"""
+BOARD = """
+machine board "The board"
+  expresses
+    websocket
+      path: "/ws/board"
+      dialect: panel
+      auth: none
+    page
+      path: "/board"
+      auth: none
+"""
+APPROVAL = """
+machine approval "The approval"
+  responds with
+    fine as boolean
+  implements
+    gate look
+      title: "Is it fine?"
+    compute answer, after: look
+      {fine: true}
+  expresses
+    page
+      path: "/approval"
+      auth: none
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +107,30 @@ def test_a_machine_s_page(client: Client, asked: str, lang: str, words: tuple[st
     assert f'<html lang="{lang}">' in page
     for word in words:  # the last one is among those that the script says
         assert word in page
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "words"),
+    [
+        (HIVE, "/hive", ("Namensraum", "Sein Typ, zum Beispiel", '"connected": "Verbunden"')),
+        (BOARD, "/board", ("Dieses Panel hat keine Werkzeuge.", '"connected": "Verbunden"')),
+    ],
+)
+def test_the_pages_of_incubators_and_panels(
+    client: Client, source: str, path: str, words: tuple[str, ...]
+) -> None:
+    """What is read on other threads is said in the same language."""
+    declare(source)
+    page = read(client, path, "de")
+    for word in words:
+        assert word in page
+
+
+def test_the_page_of_a_run(client: Client) -> None:
+    declare(APPROVAL)
+    begun = client.post("/approval", headers={"accept-language": "de"})
+    page = read(client, begun["Location"], "de")
+    assert "0 von 2 Schritten sind fertig." in page
 
 
 @pytest.mark.parametrize(
