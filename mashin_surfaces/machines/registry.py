@@ -108,7 +108,8 @@ class Registry:
 
     def fresh(self) -> Snapshot | None:
         """The snapshot, when it is at most ``WATCH_INTERVAL`` old; else None: ``refresh`` it."""
-        if watcher.watches(DEFINITIONS) or monotonic() < self._fresh_until:
+        is_watched = watcher.watches(DEFINITIONS) and self._snapshot is not EMPTY
+        if is_watched or monotonic() < self._fresh_until:
             return self._snapshot
         return None
 
