@@ -57,7 +57,7 @@ def complaints_of(page: Page, axe: str) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, "/dashboard"])
 def test_nothing_serious_is_found(open_page: OpenPage, axe: str, path: str, scheme: str) -> None:
     page = signed_in(open_page, path, color_scheme=scheme)
     expect(page.locator("h1")).to_be_visible()
@@ -76,10 +76,12 @@ def test_nothing_serious_is_found(open_page: OpenPage, axe: str, path: str, sche
         page.locator("#publish").get_by_label("Event").fill("task.started")
         page.get_by_role("button", name="Publish").click()
         expect(page.locator("#log li").first).to_be_visible()
+    if path == "/dashboard":
+        expect(page.locator("#live .chart canvas")).to_be_visible()
     assert complaints_of(page, axe) == []
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, "/board"])
 def test_scripts_and_styles_of_the_first_view_are_small(open_page: OpenPage, path: str) -> None:
     page = signed_in(open_page, path)
     sizes: dict[str, int] = {}

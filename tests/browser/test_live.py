@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,23 @@ REACH = """([offset, patience]) => new Promise((resolve, reject) => {
   setTimeout(() => reject(`at ${live.dataset.offset}, not at ${offset}`), patience);
   look();
 })"""
+#: Counts the runs of columns in which a canvas has the colour of lines.
+PIECES = """(canvas) => {
+  const { width, height } = canvas;
+  const ink = getComputedStyle(canvas).getPropertyValue("--accent").match(/[0-9a-f]{2}/gi);
+  const line = ink.map((part) => parseInt(part, 16));
+  const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, width, height);
+  const isLine = (x, y) => {
+    const [red, green, blue, cover] = data.slice(4 * (y * width + x), 4 * (y * width + x) + 4);
+    return cover > 64 && [red, green, blue].every((part, at) => Math.abs(part - line[at]) < 24);
+  };
+  const columns = Array.from({ length: width }, (_, x) =>
+    Array.from({ length: height }, (_, y) => y).some((y) => isLine(x, y)));
+  return columns.filter((is, x) => is && !columns[x - 1]).length;
+}"""
+FRAME = "() => new Promise(requestAnimationFrame)"
 LOG = """
 import json
 from mashin_surfaces.models import RoomEvent
@@ -84,10 +102,24 @@ def pushes_to(page: Page) -> list[tuple[int, float]]:
     return pushes
 
 
-def dots(page: Page) -> int:
-    """How many values the line of the page goes through."""
-    path = page.locator("#live .sparkline path").get_attribute("d") or ""
-    return len(re.findall("[ML]", path))
+def values_told(page: Page) -> int:
+    """Of how many values the chart of the page is, as its text says."""
+    said = page.locator("#live .chart").get_attribute("aria-label") or ""
+    return int(re.findall(r"The last (\d+) values", said)[0])
+
+
+def pieces(page: Page) -> int:
+    """In how many pieces the line of the chart is, as its pixels say."""
+    count: int = page.locator("#live .chart canvas").evaluate(PIECES)
+    return count
+
+
+def drawn(page: Page, count: int) -> None:
+    """The chart has a line in so many pieces, soon."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while (seen := pieces(page)) != count:
+        assert time.monotonic() < deadline, f"{seen} pieces instead of {count}"
+        page.evaluate(FRAME)
 
 
 def test_two_windows_on_the_dashboard_show_the_same_live_values(
@@ -190,7 +222,8 @@ def test_a_server_that_restarts_under_the_page_is_followed_on_and_nothing_is_mis
     reached(page, 39)
     following(page)
     assert pushes == log_of(project, "board:restart")
-    assert dots(page) == len(pushes) == 39
+    assert values_told(page) == len(pushes) == 39
+    drawn(page, 1)
     expect(page.locator("#live-missed")).to_be_hidden()
     complaints.clear()  # of refused connections
 
@@ -217,8 +250,8 @@ def test_what_is_not_in_the_log_any_more_is_said_to_be_missed(
     expect(page.locator("#live-missed")).to_have_text("Some values were missed.")
     publish(project, "gap", 8, 6)
     expect(page.locator("#live .number")).to_have_text("6")
-    path = page.locator("#live .sparkline path")
-    expect(path).to_have_attribute("d", re.compile(r"^M0,[^M]*L2,[^M]*M4,[^M]*L5,[^M]*$"))
+    assert values_told(page) == 5
+    drawn(page, 2)
     shoot(page, "live-gap")
     complaints.clear()  # of refused connections
 
@@ -280,7 +313,43 @@ def test_the_last_300_numbers_are_kept(open_page: OpenPage, project: LiveProject
     reached(page, MOST_KEPT + 50)
     name = f"The last {MOST_KEPT} values: lowest 50, highest 349, last 349"
     expect(page.get_by_role("img", name=name)).to_be_visible()
-    assert dots(page) == MOST_KEPT
+    drawn(page, 1)
+
+
+def test_what_draws_charts_is_loaded_when_there_is_a_line_to_draw(
+    open_page: OpenPage, project: LiveProject
+) -> None:
+    page = open_page("/closed")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/board?board=first")
+    following(page)
+    publish(project, "first", 1)
+    reached(page, 1)
+    assert not [url for url in asked if url.endswith(".js") and "chart" in url]
+    publish(project, "first", 2)
+    drawn(page, 1)
+    assert [url for url in asked if url.endswith("/vendor/uplot/uplot.esm.js")]
+
+
+def test_the_chart_takes_the_colours_of_the_scheme_and_the_width_that_there_is(
+    open_page: OpenPage, project: LiveProject
+) -> None:
+    page = open_page("/board?board=scheme", viewport={"width": 1180, "height": 800})
+    following(page)
+    publish(project, "scheme", 1, 5, 2)
+    drawn(page, 1)
+    page.emulate_media(color_scheme="dark")
+    drawn(page, 1)
+    canvas = page.locator("#live .chart canvas")
+    wide = canvas.bounding_box()
+    page.set_viewport_size({"width": 400, "height": 800})
+    expect(canvas).not_to_have_css("width", f"{wide and wide['width']:g}px")
+    narrow, place = canvas.bounding_box(), page.locator("#live .chart").bounding_box()
+    assert narrow is not None
+    assert place is not None
+    assert narrow["width"] == pytest.approx(place["width"], abs=1)
+    drawn(page, 1)
 
 
 def test_what_is_unfolded_stays_so_and_nothing_is_read_out(

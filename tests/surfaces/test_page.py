@@ -546,7 +546,7 @@ def test_the_scripts_are_small() -> None:
         "values.js",
         "fields.js",
         "live.js",
-        "sparkline.js",
+        "history.js",
         "standing.js",
     )
     assert sum((root / name).stat().st_size for name in names) < 50_000

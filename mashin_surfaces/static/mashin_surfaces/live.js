@@ -1,7 +1,8 @@
 // Live values: the page follows the topic that a field of its form names, shows each push, and keeps
-// the last numbers. What was missed while the connection was away is asked for when it is back.
+// the last numbers. What was missed while the connection was away is asked for when it is back. The
+// module that draws charts is loaded when there is something to draw.
 
-import { History } from "./sparkline.js";
+import { History } from "./history.js";
 import { drawResult, isNumber, localise, make, renew } from "./values.js";
 
 const byId = (id) => document.getElementById(id);
@@ -19,6 +20,7 @@ export class Live {
   #isRefused = false;
   #latest = null; // a push that is not drawn yet
   #histories = new Map();
+  #charts = new Map(); // by the element that they are in
 
   /**
    * control: the field that names the topic. client: of the machine. page: { refuse(error), accept() }.
@@ -137,14 +139,48 @@ export class Live {
   #draw() {
     const { result, offset } = this.#latest;
     this.#latest = null;
-    const trend = (name) => this.#histories.get(name)?.draw(this.#words);
-    const drawn = make("div", "", drawResult(result, this.#outline, trend));
+    const drawn = make("div", "", drawResult(result, this.#outline, (name) => this.#trend(name)));
     drawn.id = "live-body";
     localise(drawn);
     renew(byId("live-body"), drawn); // in place: what is unfolded, focused or selected stays so
     byId("live-wait").hidden = true;
     this.#tellMissed();
+    this.#chart();
     if (offset !== null) byId("live").dataset.offset = offset;
+  }
+
+  /** What stands under a number: a place for its chart, and its range. */
+  #trend(name) {
+    const told = this.#histories.get(name)?.tell(this.#words.line);
+    if (!told) return null;
+    const place = make("div", "chart");
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", told);
+    place.dataset.of = name;
+    place.dataset.kept = "";
+    const range = make("figcaption", "", this.#histories.get(name).tell(this.#words.range));
+    range.setAttribute("aria-hidden", "true"); // the picture's text says it, too
+    return make("figure", "trend", place, range);
+  }
+
+  async #chart() {
+    if (!byId("live-body").querySelector(".chart")) return;
+    const drawing = await import("./chart.js").catch(() => null);
+    if (!drawing) return; // not to be had now: the next value asks again
+    for (const place of byId("live-body").querySelectorAll(".chart")) {
+      if (!this.#charts.has(place)) this.#charts.set(place, new drawing.Chart(place));
+      this.#charts.get(place).show(this.#histories.get(place.dataset.of).numbers);
+    }
+    this.#sweep();
+  }
+
+  /** Charts whose place is gone go, too. */
+  #sweep() {
+    for (const [place, chart] of this.#charts) {
+      if (place.isConnected) continue;
+      chart.remove();
+      this.#charts.delete(place);
+    }
   }
 
   #tellMissed() {
@@ -155,6 +191,7 @@ export class Live {
   #forget() {
     this.#histories.clear();
     byId("live-body").replaceChildren();
+    this.#sweep();
     byId("live-missed").hidden = true;
     byId("live-wait").hidden = false;
     delete byId("live").dataset.offset;

@@ -95,12 +95,14 @@ export function drawResult(result, fields, beneath) {
 /** Any value, of which no type is known. */
 export const drawValue = (value) => draw(value, {}, false);
 
-/** Make an element like another one with as few changes as can be; what is unfolded stays so. */
+/** Make an element like another one with as few changes as can be; what is unfolded stays so, and what is
+ * in an element with data-kept. */
 export function renew(old, fresh) {
   for (const { name } of [...old.attributes])
     if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value } of fresh.attributes)
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  if (fresh.dataset?.kept !== undefined) return;
   const before = [...old.childNodes];
   const after = [...fresh.childNodes];
   for (const surplus of before.slice(after.length)) surplus.remove();
