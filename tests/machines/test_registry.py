@@ -13,6 +13,7 @@ from django.db import connection
 
 from mashin_surfaces.machines.models import Epoch, Machine
 from mashin_surfaces.machines.registry import Registry, Snapshot, definition_threads
+from mashin_surfaces.machines.watch import watcher
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -21,6 +22,8 @@ GREETER = Path(__file__).parents[2] / "project" / "machines" / "greeter.mashin"
 
 @pytest.fixture
 def registry() -> Iterator[Registry]:
+    """As in a process without a server: nobody watches what changes."""
+    watcher.stop()
     yield Registry()
     definition_threads.close()
 
