@@ -32,6 +32,11 @@ def bus_door(verb: Verb, namespace: str, machine: str = "") -> Door:
     )
 
 
+def grant_of(surface: Door) -> tuple[str, ...]:
+    """What the anonymous hold who come over a surface of incubators."""
+    return surface.grant if "grant" in surface.options else ANONYMOUS
+
+
 def entrances(surface: Door, namespace: str) -> tuple[Door, ...]:
     """Where who comes over a surface must be admitted: the surface names scopes, or does not."""
     observe = bus_door("observe", namespace)

@@ -23,7 +23,7 @@ from ..identity.authenticate import authenticate
 from ..identity.presented import Presented
 from ..identity.principal import anonymous
 from ..incubators import bus, commands, store
-from ..incubators.doors import ANONYMOUS, Verb, bus_door, entrances
+from ..incubators.doors import Verb, bus_door, entrances, grant_of
 from ..incubators.models import Incubator
 from .bus_shown import PUBLISHED, Look, Sent, page_of
 from .bus_socket import agent_of
@@ -89,9 +89,8 @@ async def _enter(request: HttpRequest, door: Door) -> tuple[_Guest, Refusal | No
     """Who came, with the bus that they may look at, or why they may not."""
     presented = Presented.from_request(request)
     guest = _Guest(presented, Caller(anonymous(()), presented.client))
-    grant = door.grant if "grant" in door.options else ANONYMOUS
     try:
-        principal = await authenticate(presented, door.accepted, grant)
+        principal = await authenticate(presented, door.accepted, grant_of(door))
         guest.caller = Caller(principal, presented.client)
         guest.namespace = store.check_namespace(request.GET.get("namespace") or DEFAULT)
         for entrance in entrances(door, guest.namespace):

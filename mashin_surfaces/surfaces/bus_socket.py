@@ -30,7 +30,7 @@ from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
 from ..identity.principal import Principal, anonymous
 from ..incubators import bus, dances, metrics, store
-from ..incubators.doors import ANONYMOUS, Verb, bus_door, entrances
+from ..incubators.doors import Verb, bus_door, entrances, grant_of
 from ..incubators.models import Incubator
 from ..ledger.chain import new_id
 from ..machines.json_values import dumps
@@ -96,8 +96,7 @@ async def serve_bus(route: Route, door: Door, scope: Message, receive: Receive, 
     found: tuple[Query, Incubator] | None = None
     refusal: Refusal | None = None
     try:
-        grant = door.grant if "grant" in door.options else ANONYMOUS
-        principal = await authenticate(presented, door.accepted, grant)
+        principal = await authenticate(presented, door.accepted, grant_of(door))
         caller = Caller(principal, presented.client)
         query = Query.of(scope, "default")
         for entrance in entrances(door, query.namespace):

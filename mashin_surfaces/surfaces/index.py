@@ -24,7 +24,7 @@ from ..governance.errors import TABLE
 from ..identity.authenticate import authenticate
 from ..identity.presented import Presented
 from ..identity.principal import Principal, anonymous
-from ..incubators.doors import ANONYMOUS, bus_door
+from ..incubators.doors import entrances, grant_of
 from ..machines.registry import CompiledMachine, registry
 from ..machines.store import SURFACE_VIEW
 from .bus_page import DEFAULT
@@ -119,7 +119,7 @@ def _listed(request: HttpRequest, principal: Principal) -> Iterator[Listed]:
 def _lets_in(door: Door, principal: Principal) -> bool:
     """Whether somebody could come in, with this credential or, where that is no page, with
     another one of theirs."""
-    nobody = anonymous(_grant(door))
+    nobody = anonymous(grant_of(door) if _is_bus(door) else door.grant)
     if "none" in door.accepted and _admits(door, nobody):
         return True
     if principal.is_anonymous or not _admits(door, principal):
@@ -133,16 +133,10 @@ def _is_bus(door: Door) -> bool:
     return door.options.get("dialect") == "incubator"
 
 
-def _grant(door: Door) -> tuple[str, ...]:
-    return ANONYMOUS if _is_bus(door) and "grant" not in door.options else door.grant
-
-
 def _admits(door: Door, principal: Principal) -> bool:
     """By its scopes; on a bus by the rights in its namespace, and what the surface itself wants."""
-    if not _is_bus(door):
-        return door.admits(principal)
-    is_admitted = door.admits(principal) or not door.options.get("scopes")
-    return is_admitted and bus_door("observe", DEFAULT).admits(principal)
+    doors = entrances(door, DEFAULT) if _is_bus(door) else (door,)
+    return all(each.admits(principal) for each in doors)
 
 
 def _described(machine: CompiledMachine) -> str:

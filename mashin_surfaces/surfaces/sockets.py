@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..governance.door import Door
 from ..identity.principal import Principal, anonymous
-from ..incubators.doors import ANONYMOUS, bus_door
+from ..incubators.doors import entrances, grant_of
 from ..machines.registry import registry
 from .routes import Route, routes
 
@@ -16,20 +16,23 @@ def takes(door: Door, principal: Principal) -> bool:
 
     A browser sends its session cookie or nothing: with other credentials the page does without.
     """
-    kind = principal.credential.kind
-    if kind not in {"session", "none"} or kind not in door.accepted:
-        return False
-    return door.admits(anonymous(door.grant) if kind == "none" else principal)
+    return _takes(door, principal, door.grant, (door,))
 
 
 def takes_on_bus(door: Door, namespace: str, principal: Principal) -> bool:
     """Whether a socket of incubators takes somebody as their browser brings them: the rights in
     the namespace count there."""
+    return _takes(door, principal, grant_of(door), entrances(door, namespace))
+
+
+def _takes(
+    door: Door, principal: Principal, grant: Iterable[str], entrances: Iterable[Door]
+) -> bool:
     kind = principal.credential.kind
     if kind not in {"session", "none"} or kind not in door.accepted:
         return False
-    grant = door.grant if "grant" in door.options else ANONYMOUS
-    return bus_door("observe", namespace).admits(anonymous(grant) if kind == "none" else principal)
+    comer = anonymous(grant) if kind == "none" else principal
+    return all(entrance.admits(comer) for entrance in entrances)
 
 
 def sockets_for(machine: str, principal: Principal, dialect: str) -> Iterator[Route]:
