@@ -66,14 +66,16 @@ def _begin(place: Place, at: datetime) -> bool:
     mine = {"process": process.process_id(), "started_at": at}
     try:
         with transaction.atomic(using=alias):
-            if not wanted.exists():
-                return False
             process.ensure(connections[alias])
             Execution.objects.using(alias).create(run_id=run, node=node, attempt=attempt, **mine)
+            # Looked at with the row in place, which waits for who is just taking another's outcome
+            # and its row away: before, the node would still seem to wait for this attempt.
+            is_wanted = wanted.exists()
+            transaction.set_rollback(not is_wanted, using=alias)
+            return is_wanted
     except IntegrityError:
         # By this very call, when it was not told that the commit had counted.
         return _rows(place).filter(**mine).exists()
-    return True
 
 
 def finish(outcome: Outcome, run: str) -> None:
