@@ -12,6 +12,7 @@ from ..identity.principal import Principal
 from ..machines.definition import DEFAULT_AUTH
 from ..machines.quantities import parse_rate
 from ..machines.registry import CompiledMachine, CompiledSurface
+from ..steps.nodes import NodeStep, nodes_of
 from ..steps.program import Program
 from .limits import Concurrency, RateLimit
 from .permissions import PermissionSet
@@ -20,7 +21,7 @@ from .permissions import PermissionSet
 class GovernedMachine:
     """What all doors of a machine share: its program, permissions and limits."""
 
-    __slots__ = ("compiled", "concurrency", "permissions", "program", "rate", "timeout")
+    __slots__ = ("compiled", "concurrency", "nodes", "permissions", "program", "rate", "timeout")
 
     def __init__(self, compiled: CompiledMachine) -> None:
         limits = compiled.definition.ensures.limits
@@ -30,6 +31,8 @@ class GovernedMachine:
         self.rate = RateLimit(parse_rate(limits.rate)) if limits.rate else None
         self.concurrency = Concurrency(limits.concurrency) if limits.concurrency else None
         self.timeout = limits.timeout or settings.TIMEOUT
+        #: The steps as nodes of a run, by name.
+        self.nodes: Mapping[str, NodeStep] = nodes_of(compiled.definition.implements.steps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from ..exceptions import Code, Refusal
 from ..machines.definition import Step
 from ..machines.expressions import ExpressionError
 from ..machines.run_graph import in_order
-from ..steps.nodes import compile_node_step
+from ..steps.nodes import compiled_node
 from .change import Change
 from .models import Node
 from .state import RunState
@@ -105,7 +105,7 @@ def _add(change: Change, given: Any, path: str) -> None:
         raise _wrong(f"{path}/id", f'There is, or was, a node "{name}" already.')
     if len(state.nodes) >= settings.RUNS.MAX_NODES:
         raise Refusal(Code.TOO_LARGE, f"A run has at most {settings.RUNS.MAX_NODES} nodes.")
-    compiled = compile_node_step(step)
+    compiled = compiled_node(step)
     node = Node(
         run=state.run,
         name=name,
@@ -140,7 +140,7 @@ def _alter(change: Change, given: Any, path: str) -> None:
         step = _step(given, path)
         if step.name != node.name:
             raise _wrong(f"{path}/step/name", "It is the node's id.")
-        compiled = compile_node_step(step)
+        compiled = compiled_node(step)
         node.step = step.model_dump(mode="json", exclude_unset=True)
         node.kind = compiled.kind
         state.steps = {**state.steps, node.name: compiled}
@@ -163,7 +163,7 @@ def _step(given: Any, path: str) -> Step:
 
     try:
         step = parsed(given.get("step"))
-        compile_node_step(step)
+        compiled_node(step)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise _wrong(f"{path}/step", str(first["msg"])) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ from ..machines.run_graph import needs_of
 from ..rooms.appending import COLUMNS as EVENT_COLUMNS
 from ..rooms.log import database
 from ..rooms.models import Room, RoomEvent
-from ..steps.nodes import NodeStep, compile_node_step, compile_nodes
+from ..steps.nodes import NodeStep
 from ..timers import process
 from .accounts import amount
 from .change import Change
@@ -92,7 +92,7 @@ class Creation:
             deadline_at=None if limits.timeout is None else now + timedelta(seconds=limits.timeout),
             started_at=now,
         )
-        needs, steps = needs_of(definition), steps_of(new.machine)
+        needs, steps = needs_of(definition), new.machine.nodes
         nodes = [
             Node(
                 run=run,
@@ -214,7 +214,6 @@ _NODE_COLUMNS = tuple(field.attname for field in Node._meta.concrete_fields if f
 # -- machines at a revision -----------------------------------------------------------------------
 
 _compiled: OrderedDict[int, GovernedMachine] = OrderedDict()
-_steps: OrderedDict[int, tuple[GovernedMachine, dict[str, NodeStep]]] = OrderedDict()
 
 
 def machine_at(name: str, revision: int) -> GovernedMachine:
@@ -240,17 +239,6 @@ def _gone(name: str, revision: int) -> Refusal:
     return Refusal(Code.NOT_FOUND, f'The machine "{name}", revision {revision}, is gone.')
 
 
-def steps_of(machine: GovernedMachine) -> dict[str, NodeStep]:
-    """The machine's steps as nodes, compiled once."""
-    found = _steps.get(id(machine))
-    if found is None or found[0] is not machine:
-        steps = compile_nodes(machine.compiled.definition.implements.steps)
-        found = _steps[id(machine)] = (machine, steps)
-        while len(_steps) > MOST_COMPILED:
-            _steps.popitem(last=False)
-    return found[1]
-
-
 # -- read -----------------------------------------------------------------------------------------
 
 
@@ -265,10 +253,10 @@ def load(id: str, alias: str | None = None) -> RunState | None:
         node.run = run
     gates = list(Gate.objects.using(alias).filter(run=run))
     machine = machine_at(run.machine, run.revision)
-    steps: Mapping[str, NodeStep] = steps_of(machine)
+    steps = machine.nodes
     own = {node.name: node.step for node in nodes if node.step is not None}
     if own:
-        steps = {**steps, **{name: compile_node_step(parsed(step)) for name, step in own.items()}}
+        steps = {**steps, **{name: NodeStep(parsed(step)) for name, step in own.items()}}
     if any(node.name not in steps for node in nodes):  # another machine has its name by now
         raise _gone(run.machine, run.revision)
     return RunState(run, nodes, gates, machine, steps)

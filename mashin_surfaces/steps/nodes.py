@@ -1,4 +1,4 @@
-"""Steps as the nodes of a graph: each compiled alone, with what decides when it runs and again.
+"""Steps as the nodes of a graph: each by itself, with what decides when it runs, and again.
 
 Which node runs when, and what becomes of its output, is ``runs/``'s business.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..machines.definition import (
@@ -34,17 +34,36 @@ from .run import Run
 LONGEST_WAIT = 300.0
 
 
-@dataclass(frozen=True, slots=True)
 class NodeStep:
-    """A step, ready to run alone. ``inner``: the step itself, or the one that a retry repeats."""
+    """A step that runs alone. ``inner``: the step itself, or the one that a retry repeats.
 
-    definition: Step
-    inner: Step
-    block: Callable[[Run], Any] | None
-    is_async: bool
-    when: Callable[[Run], bool] | None
-    retry: RetryRule
-    expressions: Mapping[str, Callable[[Run], Any]]
+    What it computes is compiled when it is first needed: half a millisecond for each, which
+    nobody should wait for who starts a graph of thousands.
+    """
+
+    def __init__(self, definition: Step) -> None:
+        self.definition = definition
+        self.inner = definition.step if isinstance(definition, Retry) else definition
+        self.retry = RetryRule.of(definition) if isinstance(definition, Retry) else RetryRule()
+
+    @cached_property
+    def block(self) -> Callable[[Run], Any] | None:
+        """The step itself; None for one that waits."""
+        return None if isinstance(self.inner, RUN_STEPS) else compile_step(self.inner)
+
+    @cached_property
+    def when(self) -> Callable[[Run], bool] | None:
+        """Its condition."""
+        return _condition(self.definition)
+
+    @cached_property
+    def expressions(self) -> Mapping[str, Callable[[Run], Any]]:
+        """What is shown of it, or handed over, before it runs."""
+        return _expressions(self.inner)
+
+    @cached_property
+    def is_async(self) -> bool:
+        return self.block is not None and inspect.iscoroutinefunction(self.block)
 
     @property
     def kind(self) -> str:
@@ -75,26 +94,16 @@ class NodeStep:
         return all(_is_idempotent(step) for step in _asking(self.inner))
 
 
-def compile_nodes(steps: tuple[Step, ...]) -> dict[str, NodeStep]:
+def nodes_of(steps: tuple[Step, ...]) -> dict[str, NodeStep]:
     """The steps of a list by name."""
-    return {step.name: compile_node_step(step) for step in steps}
+    return {step.name: NodeStep(step) for step in steps}
 
 
-def compile_node_step(step: Step) -> NodeStep:
-    """One step of a list; raises ``ExpressionError`` for an expression that is none."""
-    inner, rule = step, RetryRule()
-    if isinstance(step, Retry):
-        inner, rule = step.step, RetryRule.of(step)
-    block = None if isinstance(inner, RUN_STEPS) else compile_step(inner)
-    return NodeStep(
-        step,
-        inner,
-        block,
-        block is not None and inspect.iscoroutinefunction(block),
-        _condition(step),
-        rule,
-        _expressions(inner),
-    )
+def compiled_node(step: Step) -> NodeStep:
+    """One step of a list, compiled; raises ``ExpressionError`` for an expression that is none."""
+    node = NodeStep(step)
+    _ = node.block, node.when, node.expressions
+    return node
 
 
 def _condition(step: Step) -> Callable[[Run], bool] | None:

@@ -3,8 +3,8 @@
 A program without effects is *pure*: it runs in one go, without the event loop. Steps put their
 output into ``steps.<name>``; the last step's output is the program's. Where an effect yields the
 program *streams*: it has an output for each result (``streams.py``). A graph of steps runs one
-after the other. The program of a *run* is only tested here: runs have an engine of their own
-(``nodes.py``, ``runs/``).
+after the other. The program of a *run* is only tested here, and compiled when it is: runs have an
+engine of their own (``nodes.py``, ``runs/``).
 """
 
 from __future__ import annotations
@@ -56,14 +56,29 @@ class Program:
     """A machine's steps, ready to run."""
 
     __slots__ = (
-        "_asked", "_block", "_ends", "_is_synchronous", "_steps", "assumes", "is_awaited",
-        "is_pure", "is_run",
+        "_asked", "_block", "_definition", "_ends", "_is_compiled", "_is_synchronous", "_steps",
+        "assumes", "is_awaited", "is_pure", "is_run",
     )  # fmt: skip
 
     def __init__(self, definition: MachineDefinition) -> None:
-        needs = needs_of(definition)
-        conditions = conditions_of(definition, needs)
-        steps = steps_in_order(definition)
+        self._definition = definition
+        self._is_compiled = False
+        self.is_run = is_run(definition)
+        #: A run that only needs approvals: who asks for its output gets that.
+        self.is_awaited = self.is_run and not waits(definition)
+        #: True when the machine has model calls: pages say that they are assumed.
+        self.assumes = any(isinstance(step, AskModel) for step in walk(steps_in_order(definition)))
+        self.is_pure = False
+        if not self.is_run:
+            self._compile()
+            self.is_pure = self._is_synchronous
+
+    def _compile(self) -> None:
+        if self._is_compiled:
+            return
+        needs = needs_of(self._definition)
+        conditions = conditions_of(self._definition, needs)
+        steps = steps_in_order(self._definition)
         asked = {
             step.name: compile_ask_effect(step) for step in steps if isinstance(step, AskEffect)
         }
@@ -96,12 +111,7 @@ class Program:
         may_be_left_out = bool(conditions) or any(step.optional for step in steps)
         if not may_be_left_out and self._ends[:1] == tuple(step.name for step in steps[-1:]):
             self._ends = ()
-        self.is_run = is_run(definition)
-        #: A run that only needs approvals: who asks for its output gets that.
-        self.is_awaited = self.is_run and not waits(definition)
-        self.is_pure = self._is_synchronous and not self.is_run
-        #: True when the machine has model calls: pages say that they are assumed.
-        self.assumes = any(isinstance(step, AskModel) for step in walk(steps))
+        self._is_compiled = True
 
     @property
     def is_stream(self) -> bool:
@@ -117,6 +127,7 @@ class Program:
         """The last step's output, of a program that streams the last one; raises ``Refusal``."""
         if self.is_run:
             refuse_outside_of_a_run(run, "The machine")
+            self._compile()
         if self._is_synchronous:
             return self.run_pure(run)
         if run.assumed is None and self.is_stream:
@@ -131,6 +142,7 @@ class Program:
         """
         if self.is_run:
             refuse_outside_of_a_run(run, "The machine")
+            self._compile()
         async with aclosing(outputs_of(self._steps, run)) as outputs:
             async for output in outputs:
                 yield self._output(run, output)
