@@ -43,6 +43,12 @@ def entrances(surface: Door, namespace: str) -> tuple[Door, ...]:
     return (surface, observe) if surface.options.get("scopes") else (observe,)
 
 
+def owner_of(surface: Door) -> str:
+    """The machine that a namespace belongs to which is made over a surface: the one that has its
+    tools, "" when it has none."""
+    return surface.name if surface.machine.compiled.definition.tools else ""
+
+
 @lru_cache(maxsize=1024)
 def _nameless(name: str) -> GovernedMachine:
     """A machine of which only the name counts: a tool's input is the tool's business."""

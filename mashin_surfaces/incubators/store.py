@@ -36,23 +36,14 @@ def check_namespace(name: str) -> str:
 def find(namespace: str, machine: str = "") -> Incubator:
     """The namespace, made when it is not there yet; ``machine``: whose tools a new one has.
 
-    Raises ``Refusal``: invalid_input for its name, too_large when there are too many.
+    Raises ``Refusal`` as ``look_up`` does.
     """
-    check_namespace(namespace)
-    found = _find(namespace)
+    found = look_up(namespace, machine)
     if found is not None:
-        if machine and found.machine != machine:
-            if found.machine:
-                raise Refusal(
-                    Code.CONFLICT,
-                    f'The namespace "{namespace}" belongs to the machine "{found.machine}".',
-                    subject="namespace",
-                )
+        if machine and not found.machine:
             Incubator.objects.using(database()).filter(pk=found.pk).update(machine=machine)
             found.machine = machine
         return found
-    if Incubator.objects.using(database()).count() >= settings.INCUBATORS.MAX_NAMESPACES:
-        raise Refusal(Code.TOO_LARGE, "There are too many namespaces.")
     head = log.room_of(Room.Kind.INCUBATOR, namespace, machine)
     try:
         with transaction.atomic(using=database()):
@@ -60,6 +51,25 @@ def find(namespace: str, machine: str = "") -> Incubator:
     except IntegrityError:  # somebody was quicker
         pass
     return find(namespace, machine)
+
+
+def look_up(namespace: str, machine: str = "") -> Incubator | None:
+    """The namespace as it is, None when it could be made for the machine.
+
+    Raises ``Refusal``: invalid_input for its name, conflict when it belongs to another machine,
+    too_large when there are too many.
+    """
+    found = _find(check_namespace(namespace))
+    if found is None:
+        if Incubator.objects.using(database()).count() >= settings.INCUBATORS.MAX_NAMESPACES:
+            raise Refusal(Code.TOO_LARGE, "There are too many namespaces.")
+    elif machine and found.machine and found.machine != machine:
+        raise Refusal(
+            Code.CONFLICT,
+            f'The namespace "{namespace}" belongs to the machine "{found.machine}".',
+            subject="namespace",
+        )
+    return found
 
 
 def known(namespace: str) -> Incubator:

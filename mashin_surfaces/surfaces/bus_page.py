@@ -23,7 +23,7 @@ from ..identity.authenticate import authenticate
 from ..identity.presented import Presented
 from ..identity.principal import anonymous
 from ..incubators import bus, commands, store
-from ..incubators.doors import Verb, bus_door, entrances, grant_of
+from ..incubators.doors import Verb, bus_door, entrances, grant_of, owner_of
 from ..incubators.models import Incubator
 from .bus_shown import PUBLISHED, Look, Sent, page_of
 from .bus_socket import agent_of
@@ -105,7 +105,7 @@ def _find(namespace: str, door: Door) -> Incubator:
     """The default one is made by who comes first, as by a socket; others are not made by a look."""
     if namespace != DEFAULT:
         return store.known(namespace)
-    return store.find(namespace, door.name if door.machine.compiled.definition.tools else "")
+    return store.find(namespace, owner_of(door))
 
 
 def _at(door: Door, guest: _Guest) -> Door:

@@ -25,12 +25,12 @@ from ..dialects import incubator as dialect
 from ..exceptions import Code, Refusal
 from ..governance.door import Door
 from ..governance.errors import TABLE
-from ..governance.govern import Caller, admit, note
+from ..governance.govern import Answer, Caller, admit, note
 from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
 from ..identity.principal import Principal, anonymous
 from ..incubators import bus, dances, metrics, store
-from ..incubators.doors import Verb, bus_door, entrances, grant_of
+from ..incubators.doors import Verb, bus_door, entrances, grant_of, owner_of
 from ..incubators.models import Incubator
 from ..ledger.chain import new_id
 from ..machines.json_values import dumps
@@ -59,8 +59,8 @@ class Query:
     role: str
 
     @classmethod
-    def of(cls, scope: Message, namespace: str) -> Query:
-        given = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    def of(cls, text: str) -> Query:
+        given = parse_qs(text, keep_blank_values=True)
 
         def first(name: str) -> str:
             return str(given.get(name, [""])[0])
@@ -75,7 +75,7 @@ class Query:
         if agent and (len(agent) > dialect.MOST_NAME or not agent.isprintable()):
             raise _wrong("agentId", "It is a printable text.")
         return cls(
-            store.check_namespace(first("namespace") or namespace),
+            store.check_namespace(first("namespace") or "default"),
             int(since) if since else None,
             first("epoch") or None,
             globs or None,
@@ -89,23 +89,59 @@ def _wrong(name: str, message: str) -> Refusal:
     return Refusal(Code.INVALID_INPUT, f"{name}: {message}", details=details)
 
 
-async def serve_bus(route: Route, door: Door, scope: Message, receive: Receive, send: Send) -> None:
-    """One connection attempt; "websocket.connect" was received."""
-    presented = Presented.from_scope(scope)
-    caller = Caller(anonymous(()), presented.client)
-    found: tuple[Query, Incubator] | None = None
-    refusal: Refusal | None = None
-    try:
-        principal = await authenticate(presented, door.accepted, grant_of(door))
-        caller = Caller(principal, presented.client)
-        query = Query.of(scope, "default")
+@dataclass(slots=True)
+class Comer:
+    """Who comes to a surface of incubators, as far as they came. ``query``: what they ask for, once
+    they may."""
+
+    presented: Presented
+    caller: Caller
+    query: Query | None = None
+
+    @classmethod
+    def of(cls, presented: Presented) -> Comer:
+        return cls(presented, Caller(anonymous(()), presented.client))
+
+    async def enter(self, door: Door, asked: str) -> Query:
+        """Raises ``Refusal`` when they may not come in, or not in this way."""
+        principal = await authenticate(self.presented, door.accepted, grant_of(door))
+        self.caller = Caller(principal, self.presented.client)
+        query = Query.of(asked)
         for entrance in entrances(door, query.namespace):
             must_admit(entrance, principal)
         agent_of(principal, query.agent_id)
-        machine = door.name if door.machine.compiled.definition.tools else ""
-        found = query, await in_database(store.find, query.namespace, machine)
+        self.query = query
+        return query
+
+
+async def explain_bus(door: Door, presented: Presented, asked: str) -> tuple[Answer, list[str]]:
+    """What a connect with this query string would be told, and the scopes that it wants; a look
+    makes no namespace. Recorded as "describe"."""
+    comer = Comer.of(presented)
+    refusal: Refusal | None = None
+    try:
+        query = await comer.enter(door, asked)
+        await in_database(store.look_up, query.namespace, owner_of(door))
     except Refusal as caught:
         refusal = caught
+    answer = await note(door, comer.caller, event="describe", refusal=refusal)
+    if comer.query is None:
+        return answer, []
+    inside = entrances(door, comer.query.namespace)
+    return answer, [scope for entrance in inside for scope in entrance.wanted]
+
+
+async def serve_bus(route: Route, door: Door, scope: Message, receive: Receive, send: Send) -> None:
+    """One connection attempt; "websocket.connect" was received."""
+    comer = Comer.of(Presented.from_scope(scope))
+    found: tuple[Query, Incubator] | None = None
+    refusal: Refusal | None = None
+    try:
+        query = await comer.enter(door, scope.get("query_string", b"").decode("latin-1"))
+        found = query, await in_database(store.find, query.namespace, owner_of(door))
+    except Refusal as caught:
+        refusal = caught
+    caller = comer.caller
     answer = await note(door, caller, event="connect", refusal=refusal)
     if answer.refusal is not None or found is None:
         told = answer.refusal or Refusal(Code.NOT_FOUND, "There is no such namespace.")

@@ -15,6 +15,8 @@ from ..governance.door import Door
 from ..governance.errors import TABLE
 from ..identity.presented import Presented
 from .api import SurfaceApi
+from .bus_socket import explain_bus
+from .connection import dialect_of
 from .denial import headers_of
 from .describe import describe_surface
 from .entrance import enter
@@ -71,7 +73,12 @@ async def explain(request: HttpRequest, route: Route) -> HttpResponseBase:
     door = route.door
     if door is None:
         return refused(Refusal(Code.NOT_FOUND, "This surface is gone."))
-    answer, _ = await enter(door, Presented.from_request(request), event="describe")
+    presented, described = Presented.from_request(request), describe_surface(door)
+    if dialect_of(door) == "incubator":  # the rights in the namespace count there
+        asked = request.META.get("QUERY_STRING", "")
+        answer, described["scopes"] = await explain_bus(door, presented, asked)
+    else:
+        answer, _ = await enter(door, presented, event="describe")
     if answer.refusal is not None:
         return refused(answer.refusal, answer.request_id, door)
     response = JsonResponse(
@@ -81,7 +88,7 @@ async def explain(request: HttpRequest, route: Route) -> HttpResponseBase:
                 "message": "This is a websocket: connect with an upgrade (RFC 6455).",
                 "request_id": answer.request_id,
             },
-            "surface": describe_surface(door),
+            "surface": described,
         },
         status=426,
     )

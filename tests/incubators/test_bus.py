@@ -123,14 +123,56 @@ async def test_a_surface_with_scopes_lets_in_who_holds_them_and_may_observe(hive
         (["bus", "hive:members"], 101),
     ]:
         words = urlencode({"namespace": hive.fresh(), "token": hive.token("bob", *scopes)})
-        url = hive.project.websocket_url(f"/ws/members?{words}")
-        try:
-            async with connect(url, proxy=None) as socket:
-                assert json.loads(await socket.recv())["type"] == "replay_done"
-                told = 101
-        except InvalidStatus as refused:
-            told = refused.response.status_code
+        told, _ = await upgraded(hive, f"/ws/members?{words}")
         assert told == status, scopes
+
+
+@pytest.mark.parametrize(
+    ("surface", "scopes", "query", "status"),
+    [
+        ("/ws", None, {}, 426),
+        ("/ws", ["machines:run"], {}, 403),
+        ("/ws", ["bus:observe:team-*"], {"namespace": "other"}, 403),
+        ("/ws", ["bus:observe:team-*"], {"namespace": "team-1"}, 426),
+        ("/ws", ["bus"], {"namespace": "No such"}, 422),
+        ("/ws", ["bus"], {"since": "soon"}, 422),
+        ("/ws/members", None, {}, 401),
+        ("/ws/members", ["bus"], {}, 403),
+        ("/ws/members", ["hive:members"], {}, 403),
+        ("/ws/members", ["bus", "hive:members"], {}, 426),
+    ],
+)
+async def test_a_plain_get_tells_what_the_upgrade_would_be_told(
+    hive: Hive, surface: str, scopes: list[str] | None, query: dict[str, str], status: int
+) -> None:
+    credential = {} if scopes is None else {"token": hive.token("bob", *scopes)}
+    path = f"{surface}?{urlencode({**credential, **query})}"
+    explained = await hive.get(path)
+    assert explained.status_code == status
+    told = explained.json()
+    assert await upgraded(hive, path) == (
+        (101, None) if status == 426 else (status, told["error"]["message"])
+    )
+    if status == 426:
+        assert told["error"]["code"] == "upgrade_required"
+        assert f"bus:observe:{query.get('namespace', 'default')}" in told["surface"]["scopes"]
+
+
+async def test_a_plain_get_makes_no_namespace(hive: Hive, token: str) -> None:
+    namespace = hive.fresh()
+    assert (await hive.get(f"/ws?namespace={namespace}&token={token}")).status_code == 426
+    assert (await hive.http("GET", f"/api/{namespace}/state", token=token)).status_code == 404
+
+
+async def upgraded(hive: Hive, path: str) -> tuple[int, str | None]:
+    """The status of an upgrade, and the message when it was refused."""
+    try:
+        async with connect(hive.project.websocket_url(path), proxy=None) as socket:
+            assert json.loads(await socket.recv())["type"] in {"event", "replay_done"}
+            return 101, None
+    except InvalidStatus as refused:
+        answer = refused.response
+        return answer.status_code, json.loads(answer.body)["error"]["message"]
 
 
 async def test_only_events_of_the_wanted_types_are_told(hive: Hive, token: str) -> None:
