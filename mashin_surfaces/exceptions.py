@@ -72,6 +72,19 @@ class Refusal(Exception):
         return body
 
 
+def wrong(path: str, message: str) -> Refusal:
+    """``invalid_input`` because of one value; ``path``: where it is, a JSON Pointer (RFC 6901)."""
+    details = [{"path": path, "code": "value", "message": message}]
+    return Refusal(Code.INVALID_INPUT, message, details=details)
+
+
+def wrong_field(name: str, message: str) -> Refusal:
+    """``wrong``, with a message that names the field."""
+    refusal = wrong(f"/{name}", message)
+    refusal.message = f"{name}: {message}"
+    return refusal
+
+
 class Recorded(Refusal):
     """A refusal that has its access row already; ``access_id`` is the row's request id."""
 

@@ -18,7 +18,7 @@ async def ainvoke(machine: str, input: dict[str, Any], *, principal: Principal) 
 
     ``principal``: in whose name (``identity.principal``); it needs ``machines:run:<machine>``.
     """
-    compiled = (await registry.afresh()).machines.get(machine)
+    compiled = (await registry.acurrent()).machines.get(machine)
     if compiled is None or not compiled.enabled:
         raise Refusal(Code.NOT_FOUND, f'There is no machine "{machine}".')
     door = door_within(governed(compiled), "code")

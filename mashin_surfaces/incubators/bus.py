@@ -149,23 +149,25 @@ class Writer:
 
     def release(self, resource: str) -> None:
         """Give it back; only its owner can."""
-        claim = Claim.objects.using(database()).filter(room=self.room, resource=resource).first()
-        if claim is None or not claim.owner or self._is_over(claim):
-            raise Refusal(Code.NOT_FOUND, f'Nobody has claimed "{resource}".', subject="claim")
+        claim = self._held(resource)
         if claim.owner != self.agent:
             raise Refusal(Code.FORBIDDEN, f'"{resource}" is claimed by {claim.owner}.')
         self._freed(claim, "released")
 
     def free(self, resource: str, fence: int) -> None:
         """Take it from whoever has it by this fence: for those who may control the bus."""
-        claim = Claim.objects.using(database()).filter(room=self.room, resource=resource).first()
-        if claim is None or not claim.owner or self._is_over(claim):
-            raise Refusal(Code.NOT_FOUND, f'Nobody has claimed "{resource}".', subject="claim")
+        claim = self._held(resource)
         if claim.fence != fence:
             raise Refusal(
                 Code.CONFLICT, f'"{resource}" has been claimed again since, by {claim.owner}.'
             )
         self._freed(claim, "released")
+
+    def _held(self, resource: str) -> Claim:
+        claim = Claim.objects.using(database()).filter(room=self.room, resource=resource).first()
+        if claim is None or not claim.owner or self._is_over(claim):
+            raise Refusal(Code.NOT_FOUND, f'Nobody has claimed "{resource}".', subject="claim")
+        return claim
 
     def expire(self) -> None:
         """Free what has been claimed for long enough."""

@@ -7,6 +7,7 @@ HTTP, and recorded. Each raises ``Recorded``: what is refused has its row, too.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from ..dialects.incubator import Control
@@ -39,19 +40,24 @@ async def free(incubator: Incubator, resource: str, fence: int, caller: Caller) 
 async def reset(incubator: Incubator, caller: Caller) -> str:
     """Clear log, state, claims and the account; the new epoch."""
     door = _door("reset", incubator)
-
-    async def work() -> str:
-        try:
-            epoch = await room_threads.run(store.reset, incubator.pk, caller.principal.name)
-        except RoomIsGone:
-            message = "This namespace is gone."
-            raise Refusal(Code.NOT_FOUND, message, subject="namespace") from None
-        answer = await note(door, caller, event="reset", raw=b'{"reset":true}')
-        if answer.refusal is not None:
-            raise Recorded(answer.refusal, answer.request_id)
-        return epoch
-
+    by = caller.principal.name
+    work = partial(clear, incubator.pk, door, caller, by)
     return await _admitted(door, caller, "reset", {"reset": True}, work)
+
+
+async def clear(room: int, door: Door, caller: Caller, by: str) -> str:
+    """``reset`` of a caller who was admitted at the door; ``by``: who is told to have done it.
+
+    Raises ``Refusal`` when the namespace is gone, ``Recorded`` when it can't be recorded.
+    """
+    try:
+        epoch = await room_threads.run(store.reset, room, by)
+    except RoomIsGone:
+        raise Refusal(Code.NOT_FOUND, "This namespace is gone.", subject="namespace") from None
+    answer = await note(door, caller, event="reset", raw=b'{"reset":true}')
+    if answer.refusal is not None:
+        raise Recorded(answer.refusal, answer.request_id)
+    return epoch
 
 
 async def _act(

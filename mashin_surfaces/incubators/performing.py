@@ -27,6 +27,7 @@ from ..panels.execution import Execution, execute
 from ..rooms.appending import Append
 from ..rooms.log import aput, database, room_threads
 from ..rooms.models import Room
+from ..rooms.state import parts_of
 from ..steps.spending import Charge, collecting
 from ..timers import process
 from . import store
@@ -77,11 +78,9 @@ class Performance:
 
     async def perform(self) -> Answer:
         """Raises ``Refusal`` for what is not run, and what the database raises."""
-        call = self.call
         patience = monotonic() + settings.INCUBATORS.TIMEOUT + settings.LEDGER.WAIT
         while True:
-            scene = await room_threads.run(Scene.of, self.room)
-            text = await room_threads.run(remembered, self.room, call.principal, call.call_id)
+            scene, text = await room_threads.run(self._look)
             if text is not None:
                 return scene.answer(text)
             tool = self._tool(scene)
@@ -94,6 +93,11 @@ class Performance:
                 await self._others()
                 continue
             return await self._run(tool, scene)
+
+    def _look(self) -> tuple[Scene, str | None]:
+        """The scene, and what the call was answered when it was made before."""
+        scene = Scene.of(self.room)
+        return scene, remembered(self.room, self.call.principal, self.call.call_id)
 
     def _tool(self, scene: Scene) -> BusTool:
         """The tool, once it may be run, and its arguments fit."""
@@ -277,9 +281,7 @@ class Done:
         """
         versions = self.scene.facts.versions
         for mutation in execution.mutations:
-            key = mutation["key"]
-            if key.startswith("/"):  # spelled as a JSON Pointer
-                key = key[1:].replace("~1", "/").replace("~0", "~")
+            (key,) = parts_of(mutation["key"])  # tools write whole keys
             if mutation["op"] == "set":
                 writer.set_state(key, mutation["value"], versions.get(key, 0))
             else:

@@ -107,7 +107,7 @@ class Registry:
         return self._snapshot
 
     def fresh(self) -> Snapshot | None:
-        """The snapshot, when it is at most ``WATCH_INTERVAL`` old; else None: ``refresh`` it."""
+        """The snapshot, when it is at most ``WATCH_INTERVAL`` old; else None."""
         is_watched = watcher.watches(DEFINITIONS) and self._snapshot is not EMPTY
         if is_watched or monotonic() < self._fresh_until:
             return self._snapshot
@@ -134,8 +134,12 @@ class Registry:
             listener(snapshot)
         return snapshot
 
-    async def afresh(self) -> Snapshot:
-        """``fresh``, refreshed when need be; all of a loop who need it wait for one reading."""
+    def current(self) -> Snapshot:
+        """The snapshot, read anew when it is not ``fresh``."""
+        return self.fresh() or self.refresh()
+
+    async def acurrent(self) -> Snapshot:
+        """``current`` on an event loop: all who need it there wait for one reading."""
         snapshot = self.fresh()
         if snapshot is not None:
             return snapshot

@@ -13,7 +13,7 @@ import orjson
 from django.db import IntegrityError, transaction
 
 from ..conf import settings
-from ..exceptions import Code, Refusal
+from ..exceptions import Code, Refusal, wrong
 from ..machines.registry import Snapshot, registry
 from ..rooms import doorbell, presence
 from ..rooms.events import Bell
@@ -76,9 +76,9 @@ def create(new: NewPanel, created_by: str = "") -> Panel:
     key = f"panel_{uuid4().hex[:12]}" if new.key is None else new.key
     machine, capabilities = new.machine, new.capabilities
     if _ID.fullmatch(key) is None:
-        raise _invalid("id", "An id is up to 128 letters, digits and . _ : - characters.")
+        raise wrong("/id", "An id is up to 128 letters, digits and . _ : - characters.")
     if machine and machine not in registry.refresh().machines:
-        raise _invalid("machine", f'There is no machine "{machine}".')
+        raise wrong("/machine", f'There is no machine "{machine}".')
     for name, given in (
         ("kind", new.kind),
         ("title", new.title),
@@ -88,7 +88,7 @@ def create(new: NewPanel, created_by: str = "") -> Panel:
         ("metadata", new.metadata),
     ):
         if has_nul(given):
-            raise _invalid(name, "Text with NUL characters can't be kept.")
+            raise wrong(f"/{name}", "Text with NUL characters can't be kept.")
     definitions = judged(new.tools, capabilities)
     if machine:
         judged(of_machine(registry.snapshot.machines[machine].definition.tools), capabilities)
@@ -299,11 +299,3 @@ def forget_requests() -> int:
 
 def _time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _invalid(field: str, message: str) -> Refusal:
-    return Refusal(
-        Code.INVALID_INPUT,
-        message,
-        details=[{"path": f"/{field}", "code": "value", "message": message}],
-    )

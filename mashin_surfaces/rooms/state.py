@@ -16,7 +16,7 @@ def applied(state: dict[str, Any], mutations: Iterable[Mutation]) -> dict[str, A
     """
     result = dict(state)
     for mutation in mutations:
-        parts = _parts(mutation["key"])
+        parts = parts_of(mutation["key"])
         parent = _parent(result, parts)
         match mutation:
             case {"op": "set", "value": value}:
@@ -28,7 +28,8 @@ def applied(state: dict[str, Any], mutations: Iterable[Mutation]) -> dict[str, A
     return result
 
 
-def _parts(key: str) -> list[str]:
+def parts_of(key: str) -> list[str]:
+    """The keys on the way to what a mutation names: a plain key, or a JSON Pointer (RFC 6901)."""
     if not key.startswith("/"):
         return [key]
     return [part.replace("~1", "/").replace("~0", "~") for part in key[1:].split("/")]

@@ -44,7 +44,7 @@ def publish(machine: str, value: Any, topic: str = "", *, durable: bool = True) 
     Raises ``Refusal`` (not_found: no such machine; invalid_output; invalid_input: the topic's
     name) and ``CommitFailed``.
     """
-    event = _event(_machine(machine, registry.fresh() or registry.refresh()), value)
+    event = _event(_machine(machine, registry.current()), value)
     room = room_of_topic(machine, topic)
     if not durable:
         _ring(room, event)
@@ -60,7 +60,7 @@ async def apublish(
     machine: str, value: Any, topic: str = "", *, durable: bool = True
 ) -> int | None:
     """``publish`` on an event loop. It is not part of any transaction of the caller."""
-    event = _event(_machine(machine, await registry.afresh()), value)
+    event = _event(_machine(machine, await registry.acurrent()), value)
     room = await aroom_of_topic(machine, topic)
     if not durable:
         _ring(room, event)

@@ -17,7 +17,7 @@ from django.db import connections
 from django.db.models import F
 
 from ..commit import CommitFailed
-from ..exceptions import Code, Recorded, Refusal
+from ..exceptions import Code, Recorded, Refusal, wrong
 from ..governance.govern import Caller, access_row, admit, note
 from ..ledger.access import Access
 from ..ledger.chain import new_id
@@ -245,23 +245,18 @@ def _option(gate: Gate, choice: Choice) -> dict[str, Any]:
     """What is chosen: an option of the gate, or one that stands for the bare decision."""
     options: list[dict[str, Any]] = gate.shown["options"]
     if choice.scope != "node" and choice.decision != "reject":
-        raise _wrong("/scope", "Only what is rejected has a scope.")
+        raise wrong("/scope", "Only what is rejected has a scope.")
     is_again = choice.decision == "modify" or choice.scope == "phase"
     if is_again and gate.kind in {Gate.Kind.CRASH, Gate.Kind.BUDGET}:
-        raise _wrong("/decision", "Nothing is shown here that could be made again: say yes or no.")
+        raise wrong("/decision", "Nothing is shown here that could be made again: say yes or no.")
     if choice.option_id is not None:
         found = next((each for each in options if each["id"] == choice.option_id), None)
         if found is None or found["decision"] != choice.decision:
             shown = ", ".join(f"{each['id']} ({each['decision']})" for each in options)
-            raise _wrong("/option_id", f"The gate has no such option; it has {shown}.")
+            raise wrong("/option_id", f"The gate has no such option; it has {shown}.")
         return found
     found = next((each for each in options if each["decision"] == choice.decision), None)
     return found or {"id": choice.decision, "decision": choice.decision}
-
-
-def _wrong(path: str, message: str) -> Refusal:
-    details = [{"path": path, "code": "value", "message": message}]
-    return Refusal(Code.INVALID_INPUT, message, details=details)
 
 
 async def asignal(
@@ -298,7 +293,7 @@ def _checked(run: Run, gate: Gate, value: Any) -> Any:
     if not isinstance(step, WaitFor) or not step.fields:
         return value
     if not isinstance(value, dict):
-        raise _wrong("/value", "It is an object.")
+        raise wrong("/value", "It is an object.")
     return Schema.of(step.fields).check(value)
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from ..conf import settings
-from ..exceptions import Code, Refusal
+from ..exceptions import Code, Refusal, wrong
 from ..machines.definition import Step
 from ..machines.expressions import ExpressionError
 from ..machines.run_graph import in_order
@@ -42,7 +42,7 @@ def apply(change: Change, mutation: Mapping[str, Any], by: str) -> None:
     """
     kind = mutation.get("kind")
     if kind not in KINDS:
-        raise _wrong("/mutation/kind", f"It is one of {', '.join(sorted(KINDS))}.")
+        raise wrong("/mutation/kind", f"It is one of {', '.join(sorted(KINDS))}.")
     state = change.state
     before = _graph(state)
     for index, given in enumerate(mutation.get("nodes_added") or ()):
@@ -58,7 +58,7 @@ def apply(change: Change, mutation: Mapping[str, Any], by: str) -> None:
         node.needs = [need for need in node.needs if need != source]
         change.touch_node(node)
     if _graph(state) == before and not mutation.get("nodes_changed"):
-        raise _wrong("/mutation", "It changes nothing.")
+        raise wrong("/mutation", "It changes nothing.")
     _check(state)
     state.run.topology_version += 1
     change.touch_run()
@@ -100,9 +100,9 @@ def _add(change: Change, given: Any, path: str) -> None:
     state, name = change.state, given.get("id")
     step = _step(given, path)
     if step.name != name:
-        raise _wrong(f"{path}/step/name", "It is the node's id.")
+        raise wrong(f"{path}/step/name", "It is the node's id.")
     if name in state.nodes:
-        raise _wrong(f"{path}/id", f'There is, or was, a node "{name}" already.')
+        raise wrong(f"{path}/id", f'There is, or was, a node "{name}" already.')
     if len(state.nodes) >= settings.RUNS.MAX_NODES:
         raise Refusal(Code.TOO_LARGE, f"A run has at most {settings.RUNS.MAX_NODES} nodes.")
     compiled = compiled_node(step)
@@ -139,7 +139,7 @@ def _alter(change: Change, given: Any, path: str) -> None:
     if "step" in given:
         step = _step(given, path)
         if step.name != node.name:
-            raise _wrong(f"{path}/step/name", "It is the node's id.")
+            raise wrong(f"{path}/step/name", "It is the node's id.")
         compiled = compiled_node(step)
         node.step = step.model_dump(mode="json", exclude_unset=True)
         node.kind = compiled.kind
@@ -166,16 +166,16 @@ def _step(given: Any, path: str) -> Step:
         compiled_node(step)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise _wrong(f"{path}/step", str(first["msg"])) from None
+        raise wrong(f"{path}/step", str(first["msg"])) from None
     except ExpressionError as error:
-        raise _wrong(f"{path}/step", error.message) from None
+        raise wrong(f"{path}/step", error.message) from None
     return step
 
 
 def _open_node(state: RunState, name: Any) -> Node:
     node = state.nodes.get(name)
     if node is None or node.status == NodeStatus.MUTATED:
-        raise _wrong("/mutation", f'There is no node "{name}".')
+        raise wrong("/mutation", f'There is no node "{name}".')
     if NodeStatus(node.status) not in _UNTOUCHED:
         raise Refusal(
             Code.CONFLICT, f'"{name}" is {node.status}: it stays as it is.', subject="node_state"
@@ -198,15 +198,10 @@ def _check(state: RunState) -> None:
     for name, needs in graph.items():
         for need in needs:
             if need not in graph:
-                raise _wrong("/mutation", f'"{name}" needs "{need}", which is not in the graph.')
+                raise wrong("/mutation", f'"{name}" needs "{need}", which is not in the graph.')
         if len(set(needs)) != len(needs):
-            raise _wrong("/mutation", f'"{name}" needs something twice.')
+            raise wrong("/mutation", f'"{name}" needs something twice.')
     order: Sequence[str] = in_order({name: tuple(needs) for name, needs in graph.items()})
     if len(order) < len(graph):
         around = ", ".join(sorted(set(graph) - set(order)))
-        raise _wrong("/mutation", f"The graph would go around in a circle: {around}.")
-
-
-def _wrong(path: str, message: str) -> Refusal:
-    details = [{"path": path, "code": "value", "message": message}]
-    return Refusal(Code.INVALID_INPUT, message, details=details)
+        raise wrong("/mutation", f"The graph would go around in a circle: {around}.")

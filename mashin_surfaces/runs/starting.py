@@ -13,7 +13,7 @@ from django.db import DatabaseError
 
 from ..commit import CommitFailed
 from ..conf import settings
-from ..exceptions import Code, Recorded, Refusal
+from ..exceptions import Code, Recorded, Refusal, wrong
 from ..governance.door import GovernedMachine, governed
 from ..governance.govern import Caller, access_row, admit, note
 from ..governance.starting import Row, Started
@@ -156,7 +156,7 @@ def _must_not_wait(run: Run, alias: str) -> None:
 
 
 async def _machine(name: str) -> GovernedMachine:
-    compiled = (await registry.afresh()).machines.get(name)
+    compiled = (await registry.acurrent()).machines.get(name)
     if compiled is None or not compiled.enabled:
         raise Refusal(Code.NOT_FOUND, f'There is no machine "{name[:100]}".', subject="machine")
     return governed(compiled)
@@ -168,17 +168,12 @@ def _check(wish: Wish, machine: GovernedMachine) -> None:
     most = limits.max_cost
     if wish.budget is not None:
         if not wish.budget.is_finite() or wish.budget < 0:
-            raise _wrong("/budget", "It is an amount of US dollars from 0.")
+            raise wrong("/budget", "It is an amount of US dollars from 0.")
         if most is not None and wish.budget > Decimal(str(most)):
-            raise _wrong("/budget", f"This machine may spend {most:g} US dollars at most.")
+            raise wrong("/budget", f"This machine may spend {most:g} US dollars at most.")
     parallel = limits.max_parallel or MOST_PARALLEL
     if wish.max_parallel is not None and not 1 <= wish.max_parallel <= parallel:
-        raise _wrong("/max_parallel", f"From 1 to {parallel} nodes may run at once.")
-
-
-def _wrong(path: str, message: str) -> Refusal:
-    details = [{"path": path, "code": "value", "message": message}]
-    return Refusal(Code.INVALID_INPUT, message, details=details)
+        raise wrong("/max_parallel", f"From 1 to {parallel} nodes may run at once.")
 
 
 async def _create(

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from ..conf import settings
 from ..dialects import incubator as dialect
-from ..exceptions import Code, Refusal
+from ..exceptions import Code, Refusal, wrong_field
 from ..governance.errors import TABLE
 from ..governance.govern import Caller, admit, note
 from ..identity.authenticate import authenticate
@@ -58,13 +58,13 @@ class _Visit:
     def text(self, name: str) -> str:
         value = self.body.get(name)
         if not isinstance(value, str) or not 0 < len(value) <= dialect.MOST_NAME:
-            raise _wrong(name, f"It is a text of 1 to {dialect.MOST_NAME} characters.")
+            raise wrong_field(name, f"It is a text of 1 to {dialect.MOST_NAME} characters.")
         return value
 
     def number(self, name: str) -> int | None:
         value = self.body.get(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise _wrong(name, "It is a whole number.")
+            raise wrong_field(name, "It is a whole number.")
         return value
 
 
@@ -146,7 +146,7 @@ class BusView(JsonView):
             )
         wanted = request.GET.get("type")
         if wanted is not None and not dialect.is_glob(wanted):
-            raise _wrong("type", "It is a type of events; * stands for one part between dots.")
+            raise wrong_field("type", "It is a type of events; * stands for one part between dots.")
         globs = None if wanted is None else (wanted,)
         found: list[dict[str, Any]] = []
         position = max(since, floor)
@@ -195,7 +195,7 @@ class BusView(JsonView):
     async def _set(self, request: HttpRequest, visit: _Visit) -> Given:
         key, version = visit.text("key"), visit.number("ifVersion")
         if "value" not in visit.body:
-            raise _wrong("value", "It has to be there.")
+            raise wrong_field("value", "It has to be there.")
         value = visit.body["value"]
         version = await self._act(visit, lambda writer: writer.set_state(key, value, version))
         return 200, {"key": key, "value": value, "version": version}
@@ -208,7 +208,7 @@ class BusView(JsonView):
     async def _claim(self, request: HttpRequest, visit: _Visit) -> Given:
         resource, ttl = visit.text("resource"), visit.number("ttlMs")
         if ttl is not None and not 0 < ttl <= dialect.LONGEST_WAIT:
-            raise _wrong("ttlMs", f"It is from 1 to {dialect.LONGEST_WAIT}.")
+            raise wrong_field("ttlMs", f"It is from 1 to {dialect.LONGEST_WAIT}.")
         fence = await self._act(visit, lambda writer: writer.claim(resource, ttl))
         return 201, {"resource": resource, "agent_id": visit.actor().agent, "fence": fence}
 
@@ -226,7 +226,7 @@ class BusView(JsonView):
     async def _dance(self, request: HttpRequest, visit: _Visit) -> Given:
         args = visit.body.get("args", {})
         if not isinstance(args, dict):
-            raise _wrong("args", "It is an object.")
+            raise wrong_field("args", "It is an object.")
         call_id = visit.body.get("callId")
         id = call_id if isinstance(call_id, str) and 0 < len(call_id) <= 64 else new_id()
         call = dances.Call(self.detail, args, visit.actor(), id, visit.incubator.room.epoch)
@@ -247,11 +247,6 @@ _STATUS = {code.value: row.status for code, row in TABLE.items()} | {"tool": 404
 
 def _status_of(refusal: Refusal) -> int:
     return 410 if refusal.subject == "gone" else TABLE[refusal.code].status
-
-
-def _wrong(name: str, message: str) -> Refusal:
-    details = [{"path": f"/{name}", "code": "value", "message": message}]
-    return Refusal(Code.INVALID_INPUT, f"{name}: {message}", details=details)
 
 
 HANDLERS: dict[tuple[str, str], tuple[Verb, Handler]] = {

@@ -22,14 +22,14 @@ from django.db import DatabaseError
 from ..commit import CommitFailed
 from ..conf import settings
 from ..dialects import incubator as dialect
-from ..exceptions import Code, Refusal
+from ..exceptions import Code, Refusal, wrong_field
 from ..governance.door import Door
 from ..governance.errors import TABLE
 from ..governance.govern import Answer, Caller, admit, note
 from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
 from ..identity.principal import Principal, anonymous
-from ..incubators import bus, dances, metrics, store
+from ..incubators import bus, commands, dances, metrics, store
 from ..incubators.doors import Verb, bus_door, entrances, grant_of, owner_of
 from ..incubators.models import Incubator
 from ..ledger.chain import new_id
@@ -67,13 +67,15 @@ class Query:
 
         since = first("since")
         if since and not (since.isascii() and since.isdecimal() and len(since) < 19):
-            raise _wrong("since", "It is an id: a number from 0.")
+            raise wrong_field("since", "It is an id: a number from 0.")
         globs = tuple(each for each in first("types").split(",") if each)
         if not all(map(dialect.is_glob, globs)):
-            raise _wrong("types", "They are types of events; * stands for one part between dots.")
+            raise wrong_field(
+                "types", "They are types of events; * stands for one part between dots."
+            )
         agent = first("agentId")
         if agent and (len(agent) > dialect.MOST_NAME or not agent.isprintable()):
-            raise _wrong("agentId", "It is a printable text.")
+            raise wrong_field("agentId", "It is a printable text.")
         return cls(
             store.check_namespace(first("namespace") or "default"),
             int(since) if since else None,
@@ -82,11 +84,6 @@ class Query:
             agent or None,
             first("role")[:64],
         )
-
-
-def _wrong(name: str, message: str) -> Refusal:
-    details = [{"path": f"/{name}", "code": "value", "message": message}]
-    return Refusal(Code.INVALID_INPUT, f"{name}: {message}", details=details)
 
 
 @dataclass(slots=True)
@@ -180,7 +177,7 @@ def agent_of(principal: Principal, wanted: str | None) -> str:
     if len(agent) > dialect.MOST_NAME:
         most = dialect.MOST_NAME
         message = f"It is at most {most} characters with its principal's name before it: {agent}"
-        raise _wrong("agentId", message)
+        raise wrong_field("agentId", message)
     return agent
 
 
@@ -476,10 +473,7 @@ class BusConnection(Connection):
 
     async def _reset(self) -> None:
         door = self._door("reset")
-        epoch = await room_threads.run(store.reset, self.room, self.agent)
-        answer = await note(door, self.caller, event="reset", raw=b'{"reset":true}')
-        if answer.refusal is not None:
-            raise answer.refusal
+        epoch = await commands.clear(self.room, door, self.caller, self.agent)
         await self._send(dialect.reset_ack(epoch))
 
     def _choose(self, types: tuple[str, ...] | None) -> None:

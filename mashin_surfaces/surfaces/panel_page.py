@@ -17,7 +17,7 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponseBase
 
 from ..dialects.panel import MOST_REQUEST_ID, OWN
-from ..exceptions import Code, Recorded, Refusal
+from ..exceptions import Code, Recorded, Refusal, wrong
 from ..governance.door import Door
 from ..governance.govern import Answer, Caller, admit, note
 from ..identity.authenticate import authenticate
@@ -150,7 +150,7 @@ async def _answer(panel: Panel, doing: _Command, caller: Caller) -> None:
     if fields.get("as") == "error":
         error = given.strip()
         if not error:
-            raise _wrong("Say what is wrong: the tool gets it as its error.")
+            raise wrong("/given", "Say what is wrong: the tool gets it as its error.")
     else:
         value = _value(given)
     name = caller.principal.name
@@ -164,13 +164,8 @@ def _value(text: str) -> Any:
         return parse(text, decimals=False)
     except Refusal:
         if text.lstrip().startswith(_JSON_BEGINS):
-            raise _wrong("This begins like JSON, and is none.") from None
+            raise wrong("/given", "This begins like JSON, and is none.") from None
         return text
-
-
-def _wrong(message: str) -> Refusal:
-    details = [{"path": "/given", "code": "value", "message": message}]
-    return Refusal(Code.INVALID_INPUT, message, details=details)
 
 
 # -- what is shown ------------------------------------------------------------------------------

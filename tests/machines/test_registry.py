@@ -44,7 +44,7 @@ async def test_many_who_ask_at_once_wait_for_one_reading(
         return readings[-1]
 
     monkeypatch.setattr(registry, "refresh", counted)
-    found = await asyncio.gather(*(registry.afresh() for _ in range(50)))
+    found = await asyncio.gather(*(registry.acurrent() for _ in range(50)))
     assert len(readings) == 1
     assert all(each is readings[0] for each in found)
     assert "greeter" in readings[0].machines
@@ -53,7 +53,7 @@ async def test_many_who_ask_at_once_wait_for_one_reading(
 async def test_who_is_cancelled_leaves_the_others_their_reading(
     registry: Registry, stored: None
 ) -> None:
-    first, second = (asyncio.ensure_future(registry.afresh()) for _ in range(2))
+    first, second = (asyncio.ensure_future(registry.acurrent()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     assert "greeter" in (await second).machines
@@ -69,15 +69,15 @@ async def test_a_reading_that_fails_is_told_and_the_next_one_tries_again(
     with monkeypatch.context() as patch:
         patch.setattr(registry, "refresh", gone)
         with pytest.raises(OSError, match="gone"):
-            await registry.afresh()
-    assert "greeter" in (await registry.afresh()).machines
+            await registry.acurrent()
+    assert "greeter" in (await registry.acurrent()).machines
 
 
 async def test_a_change_is_seen_once_the_snapshot_is_too_old(
     registry: Registry, stored: None, settings: Any
 ) -> None:
     settings.MASHIN_SURFACES = {"WATCH_INTERVAL": 1e-9}
-    assert (await registry.afresh()).machines["greeter"].enabled
+    assert (await registry.acurrent()).machines["greeter"].enabled
 
     def disable() -> None:
         Machine.objects.update(enabled=False)
@@ -87,4 +87,4 @@ async def test_a_change_is_seen_once_the_snapshot_is_too_old(
         connection.close()
 
     await asyncio.to_thread(disable)
-    assert not (await registry.afresh()).machines["greeter"].enabled
+    assert not (await registry.acurrent()).machines["greeter"].enabled

@@ -34,9 +34,12 @@ save_machine(MachineDefinition(name="large", accepts=(amount,), implements=steps
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
-    with LiveProject(tmp_path_factory.mktemp("large")) as project:
-        project.manage("shell", "-c", MAKE)
-        yield Wire(project)
+    project = LiveProject(tmp_path_factory.mktemp("large"))
+    project.prepare()
+    project.manage("shell", "-c", MAKE)  # before the server comes: it would hear of it a bit later
+    project.start()
+    yield Wire(project)
+    project.stop()
 
 
 async def test_a_run_of_ten_thousand_nodes_is_streamed_and_replayed(large: Wire) -> None:
