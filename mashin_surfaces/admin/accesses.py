@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.html import format_html
@@ -23,40 +20,14 @@ from django.utils.translation import gettext_lazy
 
 from ..ledger.chain import GENESIS, HASHED, row_hash
 from ..ledger.models import SurfaceAccess
-from ..machines.models import Machine
 from .access_filters import DayFilter, MachineFilter, OutcomeFilter, PrincipalFilter, SurfaceFilter
-from .markup import SCRIPT, STYLESHEET, badge, code_block, json_block
-
-if TYPE_CHECKING:
-    AccessPaginator = Paginator[SurfaceAccess]
-    BaseAdmin = admin.ModelAdmin[SurfaceAccess]
-else:
-    AccessPaginator, BaseAdmin = Paginator, admin.ModelAdmin
+from .markup import SCRIPT, badge, code_block, json_block, machine_link
+from .records import WrittenByCode
 
 _LOOKS: Final = {"allowed": "good", "refused": "warn", "failed": "bad"}
 #: The class of a fieldset whose fields stand side by side, each below its label.
 COMPACT: Final = ("mashin-compact",)
 _LARGE: Final = ("input", "output", "steps", "hash", "prev_hash")
-
-
-class CappedPaginator(AccessPaginator):
-    """Counts only so far: nobody turns ten thousand pages, and a ledger has millions of rows."""
-
-    most = 10_000
-
-    @cached_property
-    def count(self) -> int:
-        return min(self._counted, self.most)
-
-    @property
-    def is_capped(self) -> bool:
-        return self._counted > self.most
-
-    @cached_property
-    def _counted(self) -> int:
-        rows: Any = self.object_list
-        found: int = rows.order_by()[: self.most + 1].count()
-        return found
 
 
 class AccessList(ChangeList):
@@ -67,7 +38,7 @@ class AccessList(ChangeList):
         return rows.defer(*_LARGE)
 
 
-class SurfaceAccessAdmin(BaseAdmin):
+class SurfaceAccessAdmin(WrittenByCode[SurfaceAccess]):
     list_display = (
         "moment", "verdict", "surface", "machine", "principal", "duration", "client",
     )  # fmt: skip
@@ -77,9 +48,6 @@ class SurfaceAccessAdmin(BaseAdmin):
     sortable_by = ("moment",)
     search_fields = ("request_id", "principal")
     search_help_text = gettext_lazy("A whole request id, or the whole name of a principal.")
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    paginator = CappedPaginator
     actions = None
     fieldsets = (
         (
@@ -115,17 +83,7 @@ class SurfaceAccessAdmin(BaseAdmin):
     )
 
     class Media:
-        css = {"all": (STYLESHEET,)}  # noqa: RUF012  Django reads it once
         js = (SCRIPT,)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Whoever holds only "change" or "delete" holds nothing here: there is no such thing.
@@ -172,13 +130,7 @@ class SurfaceAccessAdmin(BaseAdmin):
 
     @admin.display(description=gettext_lazy("machine"))
     def machine_link(self, access: SurfaceAccess) -> str:
-        pk = Machine.objects.filter(name=access.machine).values_list("pk", flat=True).first()
-        if pk is None:
-            return access.machine
-        url = reverse(
-            "admin:mashin_surfaces_machine_change", args=(pk,), current_app=self.admin_site.name
-        )
-        return format_html('<a href="{}">{}</a>', url, access.machine)
+        return machine_link(access.machine, self.admin_site.name)
 
     @admin.display(description=gettext_lazy("input"))
     def input_text(self, access: SurfaceAccess) -> SafeString:

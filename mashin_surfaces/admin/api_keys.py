@@ -11,7 +11,6 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
@@ -24,15 +23,14 @@ from django.views.decorators.http import require_POST
 from ..identity.api_keys import issue, revoke
 from ..identity.models import ApiKey
 from ..identity.subjects import allowed_to
-from .accesses import CappedPaginator
-from .markup import SCRIPT, STYLESHEET, badge
+from .markup import SCRIPT, badge
+from .records import RecordAdmin
 from .searching import begins_with, found_by
 
 if TYPE_CHECKING:
     BaseForm = forms.ModelForm[ApiKey]
-    BaseAdmin = admin.ModelAdmin[ApiKey]
 else:
-    BaseForm, BaseAdmin = forms.ModelForm, admin.ModelAdmin
+    BaseForm = forms.ModelForm
 
 _LOOKS: Final = {"live": "good", "expired": "warn", "revoked": "bad"}
 
@@ -135,7 +133,7 @@ class StateFilter(admin.SimpleListFilter):
         return queryset
 
 
-class ApiKeyAdmin(BaseAdmin):
+class ApiKeyAdmin(RecordAdmin[ApiKey]):
     form = ApiKeyForm
     change_form_template = "admin/mashin_surfaces/apikey/change_form.html"
     list_display = (
@@ -146,14 +144,10 @@ class ApiKeyAdmin(BaseAdmin):
     search_fields = ("name", "id")
     search_help_text = gettext_lazy("The beginning of a name, or of an id.")
     sortable_by = ("name",)
-    show_full_result_count = False
-    paginator = CappedPaginator
     raw_id_fields = ("owner",)
-    show_facets = admin.ShowFacets.NEVER
     actions = ("revoke_keys",)
 
     class Media:
-        css = {"all": (STYLESHEET,)}  # noqa: RUF012  Django reads it once
         js = (SCRIPT,)
 
     # -- the list -------------------------------------------------------------------------------
@@ -259,19 +253,8 @@ class ApiKeyAdmin(BaseAdmin):
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
     ) -> HttpResponse:
         """The key's text, in this answer and nowhere else: in no session, cookie or log."""
-        request.current_app = self.admin_site.name  # for {% url %}
-        response = TemplateResponse(
-            request,
-            "admin/mashin_surfaces/apikey/issued.html",
-            {
-                **self.admin_site.each_context(request),
-                "title": _("A new API key"),
-                "opts": self.opts,
-                "key": obj,
-                "text": _take(request),
-                "media": self.media,
-            },
-        )
+        title, text = _("A new API key"), _take(request)
+        response = self.page_below(request, "apikey/issued.html", title, key=obj, text=text)
         add_never_cache_headers(response)
         return response
 

@@ -17,16 +17,14 @@ from django.utils.translation import gettext_lazy
 
 from ..runs.models import Gate
 from .access_filters import MachineFilter
-from .accesses import CappedPaginator
-from .markup import STYLESHEET, badge
+from .markup import badge
+from .records import WrittenByCode
 from .run_callers import caller_of, may_decide
 from .tables import moment
 
 if TYPE_CHECKING:
-    BaseAdmin = admin.ModelAdmin[Gate]
     Rows = QuerySet[Any]
 else:
-    BaseAdmin = admin.ModelAdmin
     Rows = QuerySet
 
 #: Characters of a gate's question in the list.
@@ -90,32 +88,16 @@ class RunMachineFilter(MachineFilter):
     column = "run__machine"
 
 
-class GateAdmin(BaseAdmin):
+class GateAdmin(WrittenByCode[Gate]):
     list_display = ("asked", "machine", "kind", "gate_class", "condition", "opened", "expires")
     list_display_links = None
     list_filter = (StatusFilter, RunMachineFilter)
     list_select_related = ("run",)
-    sortable_by = ()
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    paginator = CappedPaginator
     actions = None
     fields = (
         "asked", "machine", "kind", "gate_class", "revision", "condition", "opened", "expires",
     )  # fmt: skip
     readonly_fields = ("asked", "machine", "condition", "opened", "expires")
-
-    class Media:
-        css = {"all": (STYLESHEET,)}  # noqa: RUF012  Django reads it once
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         names = ("mashin_surfaces.view_gate", "mashin_surfaces.change_gate")

@@ -7,7 +7,7 @@ name, and is in the ledger like what comes over a socket.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
@@ -15,7 +15,6 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, F, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -31,19 +30,13 @@ from ..incubators.models import Agent, Incubator
 from ..rooms import presence
 from ..rooms.models import Room, RoomEvent
 from .access_filters import MachineFilter
-from .accesses import CappedPaginator
 from .callers import caller_with
 from .incubator_looks import accounts_of, budget_cell, bus_badge
 from .incubator_page import page_of
-from .markup import STYLESHEET
+from .records import WrittenByCode
 from .run_page import RUN_STYLESHEETS
 from .searching import found_by, rooms_of
 from .tables import moment
-
-if TYPE_CHECKING:
-    BaseAdmin = admin.ModelAdmin[Incubator]
-else:
-    BaseAdmin = admin.ModelAdmin
 
 VIEW: Final = "mashin_surfaces.view_incubator"
 CONTROL: Final = "mashin_surfaces.change_incubator"
@@ -93,7 +86,7 @@ class IncubatorList(ChangeList):
         self.result_list = cast(Any, incubators)
 
 
-class IncubatorAdmin(BaseAdmin):
+class IncubatorAdmin(WrittenByCode[Incubator]):
     change_form_template = "admin/mashin_surfaces/incubator/change_form.html"
     list_display = (
         "namespace", "machine_name", "condition", "member_count", "agent_count", "last_event",
@@ -101,26 +94,13 @@ class IncubatorAdmin(BaseAdmin):
     )  # fmt: skip
     list_filter = (StatusFilter, MachineFilter)
     list_select_related = ("room",)
-    sortable_by = ()
     search_fields = ("room__key", "machine")
     search_help_text = gettext_lazy("The beginning of a namespace, or the whole name of a machine.")
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    paginator = CappedPaginator
     actions = None
     fields = ("machine",)
 
     class Media:
-        css = {"all": (STYLESHEET, *RUN_STYLESHEETS)}  # noqa: RUF012  Django reads it once
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        css = {"all": RUN_STYLESHEETS}  # noqa: RUF012  Django reads it once
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return any(map(request.user.has_perm, (VIEW, CONTROL, RESET)))
@@ -286,16 +266,13 @@ class IncubatorAdmin(BaseAdmin):
         return HttpResponseRedirect(address)
 
     def _question(self, request: HttpRequest, incubator: Incubator) -> HttpResponse:
-        request.current_app = self.admin_site.name  # for {% url %}
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Reset the incubator?"),
-            "opts": self.opts,
-            "incubator": incubator,
-            "status": bus_badge(incubator.room),
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/mashin_surfaces/incubator/reset.html", context)
+        return self.page_below(
+            request,
+            "incubator/reset.html",
+            _("Reset the incubator?"),
+            original=incubator,
+            status=bus_badge(incubator.room),
+        )
 
 
 async def _awaited(command: Callable[[Caller], Awaitable[object]], by: Caller) -> None:

@@ -23,9 +23,8 @@ from ..machines.definition import AskModel
 from ..machines.models import Machine, Surface
 from ..machines.places import steps_of
 from ..machines.store import delete_machine, save_machine, set_enabled
-from .accesses import CappedPaginator
 from .machine_form import MachineForm, sentence, source_of
-from .markup import STYLESHEET, code_block, json_block, open_link
+from .markup import code_block, json_block, open_link
 from .revisions import RevisionPages
 from .surfaces import SurfaceInline, save_overrides
 
@@ -51,12 +50,6 @@ class MachineAdmin(RevisionPages):
         "name", "title", "revision", "updated_at", "source_text", "definition_json",
     )  # fmt: skip
     actions = ("enable", "disable")
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    paginator = CappedPaginator
-
-    class Media:
-        css = {"all": (STYLESHEET,)}  # noqa: RUF012  Django reads it once
 
     # -- the list -------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
@@ -36,15 +36,11 @@ from ..rooms import presence
 from ..rooms.log import database
 from ..rooms.models import Room, RoomEvent
 from .access_filters import FormFilter, MachineFilter
-from .accesses import COMPACT, CappedPaginator
-from .markup import STYLESHEET, badge, json_block, json_tree, machine_link
+from .accesses import COMPACT
+from .markup import badge, json_block, json_tree, machine_link
+from .records import WrittenByCode
 from .searching import found_by, rooms_of
 from .tables import events_of, members_of, moment, table
-
-if TYPE_CHECKING:
-    BaseAdmin = admin.ModelAdmin[Panel]
-else:
-    BaseAdmin = admin.ModelAdmin
 
 #: Open suspensions that a page shows.
 MOST_SUSPENSIONS: Final = 20
@@ -89,18 +85,15 @@ class PanelList(ChangeList):
         self.result_list = cast(Any, panels)
 
 
-class PanelAdmin(BaseAdmin):
+class PanelAdmin(WrittenByCode[Panel]):
     change_form_template = "admin/mashin_surfaces/panel/change_form.html"
     list_display = (
         "name", "machine", "condition", "member_count", "head", "activity",
     )  # fmt: skip
     list_filter = (KindFilter, MachineFilter)
-    sortable_by = ()
+    by_hand = frozenset({"delete"})
     search_fields = ("room__key", "machine")
     search_help_text = gettext_lazy("The beginning of an id, or the whole name of a machine.")
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    paginator = CappedPaginator
     fieldsets = (
         (
             None,
@@ -129,15 +122,6 @@ class PanelAdmin(BaseAdmin):
             {"fields": ("event_table",), "classes": ("mashin-wide", "mashin-plain")},
         ),
     )
-
-    class Media:
-        css = {"all": (STYLESHEET,)}  # noqa: RUF012  Django reads it once
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         user = request.user
@@ -398,8 +382,7 @@ def _status(waiting: int) -> SafeString:
 
 
 def _tools_of(panel: Panel) -> dict[str, PanelTool]:
-    if registry.fresh() is None:
-        registry.refresh()
+    registry.current()  # the tools are looked up in it
     return store.tools_of(panel)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import unified_diff
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
@@ -19,11 +18,7 @@ from ..exceptions import DefinitionError
 from ..machines.models import Machine, MachineRevision
 from ..machines.store import save_machine
 from .machine_form import examine_source, sentence, source_of
-
-if TYPE_CHECKING:
-    BaseAdmin = admin.ModelAdmin[Machine]
-else:
-    BaseAdmin = admin.ModelAdmin
+from .records import RecordAdmin
 
 PER_PAGE = 50
 
@@ -48,7 +43,7 @@ def difference(before: str, after: str) -> list[DiffLine]:
     return [DiffLine(kinds.get(line[:1], "same"), line) for line in list(lines)[2:]]
 
 
-class RevisionPages(BaseAdmin):
+class RevisionPages(RecordAdmin[Machine]):
     """Two pages below a machine's: the list of its revisions, and one of them."""
 
     def get_urls(self) -> list[Any]:
@@ -74,8 +69,10 @@ class RevisionPages(BaseAdmin):
         machine = self._machine(request, object_id)
         rows = machine.revisions.select_related("created_by").defer("definition", "source")
         page = Paginator(rows.order_by("-revision"), PER_PAGE).get_page(request.GET.get("p"))
-        context = {"title": _("Revisions of %s") % machine, "page": page}
-        return self._page(request, machine, "revisions.html", context)
+        title = _("Revisions of %s") % machine
+        return self.page_below(
+            request, "machine/revisions.html", title, original=machine, page=page
+        )
 
     def revision_view(self, request: HttpRequest, object_id: str, number: int) -> HttpResponse:
         """One revision: what it changed, its source, a button that brings it back."""
@@ -84,9 +81,9 @@ class RevisionPages(BaseAdmin):
         before = machine.revisions.filter(revision__lt=number).order_by("-revision").first()
         after = machine.revisions.filter(revision__gt=number).order_by("revision")
         source = source_of(revision)
+        title = _("Revision %(number)d of %(machine)s") % {"number": number, "machine": machine}
         context = {
-            "title": _("Revision %(number)d of %(machine)s")
-            % {"number": number, "machine": machine},
+            "original": machine,
             "revision": revision,
             "before": before,
             "after": after.values_list("revision", flat=True).first(),
@@ -95,7 +92,7 @@ class RevisionPages(BaseAdmin):
             "may_restore": number != machine.revision
             and self.has_change_permission(request, machine),
         }
-        return self._page(request, machine, "revision.html", context)
+        return self.page_below(request, "machine/revision.html", title, **context)
 
     def restore_view(self, request: HttpRequest, object_id: str, number: int) -> HttpResponse:
         """Save an old source again, as a new revision: it has to be as good as any other."""
@@ -144,19 +141,3 @@ class RevisionPages(BaseAdmin):
         if revision is None:
             raise Http404(_("The machine has no such revision."))
         return revision
-
-    def _page(
-        self, request: HttpRequest, machine: Machine, template: str, context: dict[str, Any]
-    ) -> TemplateResponse:
-        request.current_app = self.admin_site.name  # for {% url %}
-        return TemplateResponse(
-            request,
-            f"admin/mashin_surfaces/machine/{template}",
-            {
-                **self.admin_site.each_context(request),
-                "opts": self.opts,
-                "machine": machine,
-                "media": self.media,
-                **context,
-            },
-        )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -20,15 +19,11 @@ from ..rooms.appending import RoomIsGone
 from ..rooms.models import Room
 from ..rooms.retention import trim
 from .access_filters import MachineFilter
-from .accesses import COMPACT, CappedPaginator
-from .markup import STYLESHEET, badge, json_block, machine_link
+from .accesses import COMPACT
+from .markup import badge, json_block, machine_link
+from .records import WrittenByCode
 from .searching import begins_with, found_by
 from .tables import events_of, members_of
-
-if TYPE_CHECKING:
-    BaseAdmin = admin.ModelAdmin[Room]
-else:
-    BaseAdmin = admin.ModelAdmin
 
 #: Rooms that the page which asks once more names.
 MOST_NAMED: Final = 50
@@ -50,18 +45,14 @@ class RoomList(ChangeList):
         self.result_list = cast(Any, rooms)
 
 
-class RoomAdmin(BaseAdmin):
+class RoomAdmin(WrittenByCode[Room]):
     change_form_template = "admin/mashin_surfaces/room/change_form.html"
     list_display = (
         "key", "kind", "condition", "machine", "floor", "head", "kept", "member_count",
     )  # fmt: skip
     list_filter = ("kind", "status", MachineFilter)
-    sortable_by = ()
     search_fields = ("key", "machine")
     search_help_text = gettext_lazy("The beginning of a key, or the whole name of a machine.")
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    paginator = CappedPaginator
     actions = ("trim_rooms", "reset_rooms")
     fieldsets = (
         (
@@ -88,18 +79,6 @@ class RoomAdmin(BaseAdmin):
             {"fields": ("event_table",), "classes": ("mashin-wide", "mashin-plain")},
         ),
     )
-
-    class Media:
-        css = {"all": (STYLESHEET,)}  # noqa: RUF012  Django reads it once
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         user = request.user
@@ -157,19 +136,14 @@ class RoomAdmin(BaseAdmin):
             self._reset(request, rooms.defer("state"))
             return None
         named = list(rooms.defer("state")[: MOST_NAMED + 1])
-        request.current_app = self.admin_site.name  # for {% url %}
         context = {
-            **self.admin_site.each_context(request),
-            "title": _("Reset rooms?"),
-            "opts": self.opts,
             "rooms": named[:MOST_NAMED],
             "are_more": len(named) > MOST_NAMED,
             "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
             "across": request.POST.get("select_across", "0"),
             "checkbox": ACTION_CHECKBOX_NAME,
-            "media": self.media,
         }
-        return TemplateResponse(request, "admin/mashin_surfaces/room/reset.html", context)
+        return self.page_below(request, "room/reset.html", _("Reset rooms?"), **context)
 
     def _reset(self, request: HttpRequest, rooms: Iterable[Room]) -> None:
         done = 0

@@ -7,7 +7,7 @@ in the ledger like what comes over a socket.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
@@ -15,7 +15,6 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -26,25 +25,19 @@ from django.views.decorators.http import require_POST
 
 from ..exceptions import Refusal
 from ..governance.govern import Caller
-from ..machines.models import Machine
 from ..runs import commands
 from ..runs.models import Gate, Node, Run
 from ..runs.states import ENDED, NodeStatus
 from ..runs.words import duration, lasted, money
 from .access_filters import MachineFilter
-from .accesses import CappedPaginator
 from .gates import WaitingFilter, open_gates
-from .markup import STYLESHEET
+from .markup import machine_link
+from .records import WrittenByCode
 from .run_callers import CONTROL, VIEW, caller_of, may_decide, may_follow
 from .run_looks import outcome_badge, run_badge
 from .run_page import RUN_SCRIPT, RUN_STYLESHEETS, Rights, Typed, gates_waiting, page_of, progress
 from .searching import begins_with, found_by
 from .tables import moment
-
-if TYPE_CHECKING:
-    BaseAdmin = admin.ModelAdmin[Run]
-else:
-    BaseAdmin = admin.ModelAdmin
 
 #: What the list does not read.
 _LARGE: Final = ("input", "output", "error")
@@ -78,33 +71,20 @@ class RunList(ChangeList):
         self.result_list = cast(Any, runs)
 
 
-class RunAdmin(BaseAdmin):
+class RunAdmin(WrittenByCode[Run]):
     change_form_template = "admin/mashin_surfaces/run/change_form.html"
     list_display = (
         "name", "condition", "ended_as", "progress", "cost", "gates", "started", "duration",
     )  # fmt: skip
     list_filter = (WaitingFilter, "status", MachineFilter)
-    sortable_by = ()
     search_fields = ("pk", "machine")
     search_help_text = gettext_lazy("The beginning of an id, or the whole name of a machine.")
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    paginator = CappedPaginator
     actions = None
     fields = ("id",)
 
     class Media:
-        css = {"all": (STYLESHEET, *RUN_STYLESHEETS)}  # noqa: RUF012  Django reads it once
+        css = {"all": RUN_STYLESHEETS}  # noqa: RUF012  Django reads it once
         js = (RUN_SCRIPT,)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm(VIEW) or self.has_control_permission(request)
@@ -178,16 +158,8 @@ class RunAdmin(BaseAdmin):
             )
             typed = getattr(request, "typed", Typed())
             context |= page_of(run, rights, _offset(request.GET.get("before")), typed)
-            context["machine_url"] = self._machine_url(run)
+            context["machine"] = machine_link(run.machine, self.admin_site.name)
         return super().render_change_form(request, context, *args, **kwargs)
-
-    def _machine_url(self, run: Run) -> str | None:
-        pk = Machine.objects.filter(name=run.machine).values_list("pk", flat=True).first()
-        if pk is None:
-            return None
-        return reverse(
-            "admin:mashin_surfaces_machine_change", args=(pk,), current_app=self.admin_site.name
-        )
 
     # -- what can be done -----------------------------------------------------------------------
 
@@ -303,16 +275,8 @@ class RunAdmin(BaseAdmin):
         return self.changeform_view(request, run.pk)
 
     def _question(self, request: HttpRequest, run: Run) -> HttpResponse:
-        request.current_app = self.admin_site.name  # for {% url %}
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Cancel the run?"),
-            "opts": self.opts,
-            "run": run,
-            "status": run_badge(run),
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/mashin_surfaces/run/cancel.html", context)
+        title, status = _("Cancel the run?"), run_badge(run)
+        return self.page_below(request, "run/cancel.html", title, original=run, status=status)
 
     def _address(self, run: Run) -> str:
         return reverse(

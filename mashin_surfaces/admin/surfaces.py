@@ -30,15 +30,14 @@ from ..machines.support import unsupported
 from ..machines.validation import problems_of
 from ..machines.watch import bump
 from .access_filters import MachineFilter
-from .accesses import CappedPaginator
-from .markup import STYLESHEET, badge, open_link
+from .markup import badge, open_link
+from .records import WrittenByCode
 
 if TYPE_CHECKING:
     BaseForm = forms.ModelForm[Surface]
     BaseInline = admin.StackedInline[Surface, Machine]
-    BaseAdmin = admin.ModelAdmin[Surface]
 else:
-    BaseForm, BaseInline, BaseAdmin = forms.ModelForm, admin.StackedInline, admin.ModelAdmin
+    BaseForm, BaseInline = forms.ModelForm, admin.StackedInline
 
 _LISTS: Final = ("auth_override", "scopes_override")
 _WEBSOCKET_ONLY: Final = ("idle_timeout_override", "dialect_override")
@@ -185,7 +184,7 @@ class OwnerFilter(MachineFilter):
     column = "machine__name"
 
 
-class SurfaceAdmin(_Shown, BaseAdmin):
+class SurfaceAdmin(_Shown, WrittenByCode[Surface]):
     form = OverridesForm
     list_display = (
         "address", "kind", "machine_name", "state", "auth", "rate", "overridden",
@@ -206,21 +205,11 @@ class SurfaceAdmin(_Shown, BaseAdmin):
         SurfaceInline.fieldsets[1],
     )
     ordering = ("protocol", "path")  # as an index has them
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    paginator = CappedPaginator
-
-    class Media:
-        css = {"all": (STYLESHEET,)}  # noqa: RUF012  Django reads it once
+    sortable_by = None  # by every column: sources say few of them
+    by_hand = frozenset({"change"})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Surface]:
         return _with_machine(super().get_queryset(request))
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def save_model(self, request: HttpRequest, obj: Surface, form: Any, change: bool) -> None:
         save_overrides(obj, form.changed_data)

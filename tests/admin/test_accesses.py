@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from mashin_surfaces.admin.access_filters import days
-from mashin_surfaces.admin.accesses import CappedPaginator
+from mashin_surfaces.admin.records import CappedPaginator
 from mashin_surfaces.ledger.access import Access
 from mashin_surfaces.ledger.chain import first_id, new_id
 from mashin_surfaces.ledger.record import record_now, record_soon

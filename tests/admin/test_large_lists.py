@@ -18,7 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from mashin_surfaces.admin.accesses import CappedPaginator
+from mashin_surfaces.admin.records import CappedPaginator
 from mashin_surfaces.ledger.chain import first_id
 from mashin_surfaces.models import ApiKey, Gate, Panel, Room, Run, SurfaceAccess
 

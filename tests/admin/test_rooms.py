@@ -159,6 +159,20 @@ def test_a_reset_is_asked_for_once_more_and_then_done(admin: Client) -> None:
     assert "Reset" in LogEntry.objects.get().change_message
 
 
+def test_all_that_a_filter_shows_is_reset_and_nothing_else(admin: Client) -> None:
+    first, second = make_room("echo:a", events=1), make_room("echo:b", events=1)
+    other = make_room("other", events=1)
+    filtered = f"{LIST}?q=echo:"
+    chosen = {"action": "reset_rooms", "_selected_action": [first.pk], "select_across": "1"}
+    question = admin.post(filtered, chosen)
+    assert {room.key for room in question.context["rooms"]} == {"echo:a", "echo:b"}
+    assert '<form method="post">' in question.content.decode(), "it answers to the same address"
+    admin.post(filtered, chosen | {"post": "yes"})
+    for each in (first, second, other):
+        each.refresh_from_db()
+    assert (first.floor, second.floor, other.floor) == (1, 1, 0)
+
+
 def test_the_page_of_a_room_has_the_buttons_of_the_list(admin: Client) -> None:
     room = make_room(events=3)
     page = admin.get(page_of(room)).content.decode()
