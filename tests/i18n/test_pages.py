@@ -84,6 +84,7 @@ def _tally(settings: Settings) -> Iterator[None]:
     settings.MASHIN_SURFACES = {"WATCH_INTERVAL": 3600}
     declare(TALLY)
     yield
+    translation.deactivate()  # Django's client leaves the last language to the tests to come
     registry.forget()
     close_writers()
     connections.close_all()

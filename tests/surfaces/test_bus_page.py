@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connections
 from django.test import Client
-from pytest_django import Settings
 
-from mashin_surfaces.commit import close_writers
 from mashin_surfaces.incubators import store
 from mashin_surfaces.incubators.bus import Writer
 from mashin_surfaces.incubators.models import Incubator
-from mashin_surfaces.machines.registry import registry
 from mashin_surfaces.models import Room, SurfaceAccess
 from mashin_surfaces.rooms.appending import Append
 from mashin_surfaces.rooms.events import NewEvent
@@ -25,7 +20,10 @@ from mashin_surfaces.rooms.log import append, put
 
 from .test_page import declare, token_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("no_machines_left"),
+]
 
 PAGE = "/hive"
 HIVE = """
@@ -41,20 +39,6 @@ machine hive "The hive"
 """
 #: Somebody who is not signed in, and may control, too.
 ALL = "none\n      grant: bus"
-
-
-@pytest.fixture(autouse=True)
-def _no_machines_left(settings: Settings) -> Iterator[None]:
-    settings.MASHIN_SURFACES = {"WATCH_INTERVAL": 3600}
-    yield
-    registry.forget()
-    close_writers()
-    connections.close_all()
-
-
-@pytest.fixture
-def client() -> Client:
-    return Client(enforce_csrf_checks=True)
 
 
 def live(auth: str = "none") -> None:
@@ -104,7 +88,7 @@ def test_a_look_shows_the_bus_and_is_recorded(client: Client) -> None:
     answer = client.get(PAGE)
     assert answer.status_code == 200
     assert "The hive open Namespace default" in text_of(answer)
-    assert "The log stands at 0 and is kept from 1." in text_of(answer)
+    assert "Replayed up to entry 0 of 0; kept from 1." in text_of(answer)
     assert 'data-websocket="/ws/hive?namespace=default"' in answer.content.decode()
     assert rows() == [("page:/hive", "view", "allowed", "")]
 

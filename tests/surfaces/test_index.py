@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
-from django.db import connections
 from django.db.models import F
 from django.test import Client
 from pytest_django import Settings
 
-from mashin_surfaces.commit import close_writers
 from mashin_surfaces.machines.registry import DEFINITIONS, registry
 from mashin_surfaces.models import Epoch, Machine, Surface
 
@@ -65,15 +62,9 @@ machine hive "The hive"
 
 
 @pytest.fixture(autouse=True)
-def _no_machines_left(settings: Settings) -> Iterator[None]:
-    settings.MASHIN_SURFACES = {
-        "WATCH_INTERVAL": 3600,
-        "SCOPES": {"group:bees": ["bus:observe"], "group:guards": ["vault:open"]},
-    }
-    yield
-    registry.forget()
-    close_writers()
-    connections.close_all()
+def _groups(no_machines_left: None, settings: Settings) -> None:
+    scopes = {"group:bees": ["bus:observe"], "group:guards": ["vault:open"]}
+    settings.MASHIN_SURFACES = {**settings.MASHIN_SURFACES, "SCOPES": scopes}
 
 
 def shown(client: Client) -> str:

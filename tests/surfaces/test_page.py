@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connections
 from django.db.models import F
 from django.test import Client, override_settings
 from pytest_django import Settings
 
 import mashin_surfaces
-from mashin_surfaces.commit import close_writers
 from mashin_surfaces.machines.definition import OtherSurface
 from mashin_surfaces.machines.parser import parse
 from mashin_surfaces.machines.registry import DEFINITIONS, registry
 from mashin_surfaces.models import Epoch, Machine, Surface, SurfaceAccess
 from mashin_surfaces.surfaces.routes import routes
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("no_machines_left"),
+]
 
 GREETER = """
 machine greeter "The greeter"
@@ -94,21 +94,6 @@ machine live_metrics
       title: "System Dashboard"
       auth: PAGE
 """
-
-
-@pytest.fixture(autouse=True)
-def _no_machines_left(settings: Settings) -> Iterator[None]:
-    # The tests themselves say when to look; a thread that does would meet other tests' databases.
-    settings.MASHIN_SURFACES = {"WATCH_INTERVAL": 3600}
-    yield
-    registry.forget()
-    close_writers()
-    connections.close_all()
-
-
-@pytest.fixture
-def client() -> Client:
-    return Client(enforce_csrf_checks=True)
 
 
 @pytest.fixture

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import unescape
 from typing import Any, Literal
 
 import pytest
 from django.contrib.auth import get_user_model
-from django.db import connections
 from django.test import Client
-from pytest_django import Settings
 
-from mashin_surfaces.commit import close_writers
-from mashin_surfaces.machines.registry import registry
 from mashin_surfaces.models import Panel, SurfaceAccess, Suspension
 from mashin_surfaces.panels import store
 from mashin_surfaces.steps.tools import tool
 
 from .test_page import declare, token_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("no_machines_left"),
+]
 
 PAGE = "/board"
 BOARD = """
@@ -95,20 +93,6 @@ def fail(ctx: Any) -> None:
 @tool("page.clock")
 def clock(ctx: Any) -> None:
     ctx.emit("tick")
-
-
-@pytest.fixture(autouse=True)
-def _no_machines_left(settings: Settings) -> Iterator[None]:
-    settings.MASHIN_SURFACES = {"WATCH_INTERVAL": 3600}
-    yield
-    registry.forget()
-    close_writers()
-    connections.close_all()
-
-
-@pytest.fixture
-def client() -> Client:
-    return Client(enforce_csrf_checks=True)
 
 
 def live(auth: str = "none") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
 from html import unescape
@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
-from django.db import connection, connections
+from django.db import connection
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.test import AsyncClient, Client
-from pytest_django import Settings
 
-from mashin_surfaces.commit import close_writers
 from mashin_surfaces.machines.registry import DEFINITIONS, registry
 from mashin_surfaces.models import (
     Decision,
@@ -37,7 +35,10 @@ from mashin_surfaces.surfaces.run_shown import Reader, Typed, page_of
 
 from .test_page import declare
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("no_machines_left"),
+]
 
 PAGE = "/release"
 AMOUNT = {"amount": "10"}
@@ -112,20 +113,6 @@ ALL = "none\n      grant: machines:run, runs:view, runs:decide, runs:control"
 def fail() -> dict[str, Any]:
     """An effect that fails."""
     raise RuntimeError("It is broken.")
-
-
-@pytest.fixture(autouse=True)
-def _no_machines_left(settings: Settings) -> Iterator[None]:
-    settings.MASHIN_SURFACES = {"WATCH_INTERVAL": 3600}
-    yield
-    registry.forget()
-    close_writers()
-    connections.close_all()
-
-
-@pytest.fixture
-def client() -> Client:
-    return Client(enforce_csrf_checks=True)
 
 
 def live(source: str = RELEASE, auth: str = "none") -> None:
