@@ -1,4 +1,8 @@
-"""Rooms in the admin: looked at, trimmed, reset; what is in them is nobody's to write here."""
+"""Rooms in the admin: looked at, trimmed; topics reset; what is in them is nobody's to write here.
+
+A panel, a run and an incubator are more than their rooms: what becomes of them is decided on pages
+of their own.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -27,6 +33,16 @@ from .tables import events_of, members_of
 
 #: Rooms that the page which asks once more names.
 MOST_NAMED: Final = 50
+#: What a room belongs to that is no topic, and why it is not reset here.
+_OWNERS: Final = {
+    Room.Kind.PANEL: gettext_lazy(
+        "Only its tools change a panel's state; the panel can be deleted on its own page."
+    ),
+    Room.Kind.RUN: gettext_lazy("A run's log is its history, and stays."),
+    Room.Kind.INCUBATOR: gettext_lazy(
+        "An incubator is reset on its own page: with its claims and its account, and in the ledger."
+    ),
+}
 
 
 class RoomList(ChangeList):
@@ -127,23 +143,29 @@ class RoomAdmin(WrittenByCode[Room]):
         self.message_user(request, text % gone.events, messages.SUCCESS)
 
     @admin.action(
-        description=gettext_lazy("Reset selected rooms: clear log and state"),
+        description=gettext_lazy("Reset selected topics: clear log and state"),
         permissions=["operate"],
     )
     def reset_rooms(self, request: HttpRequest, rooms: QuerySet[Room]) -> HttpResponse | None:
-        """Asks once more; the answer comes here again."""
-        if request.POST.get("post") == "yes":
-            self._reset(request, rooms.defer("state"))
+        """Asks once more; the answer comes here again. What is no topic stays as it is."""
+        kinds = rooms.order_by().exclude(kind=Room.Kind.TOPIC).values_list("kind", flat=True)
+        stay = [str(_OWNERS[Room.Kind(kind)]) for kind in sorted(kinds.distinct())]
+        topics = rooms.filter(kind=Room.Kind.TOPIC).defer("state")
+        named = list(topics[: MOST_NAMED + 1])
+        if request.POST.get("post") == "yes" or not named:
+            for why in stay:
+                self.message_user(request, why, messages.WARNING)
+            self._reset(request, topics)
             return None
-        named = list(rooms.defer("state")[: MOST_NAMED + 1])
         context = {
             "rooms": named[:MOST_NAMED],
+            "stay": stay,
             "are_more": len(named) > MOST_NAMED,
             "chosen": request.POST.getlist(ACTION_CHECKBOX_NAME),
             "across": request.POST.get("select_across", "0"),
             "checkbox": ACTION_CHECKBOX_NAME,
         }
-        return self.page_below(request, "room/reset.html", _("Reset rooms?"), **context)
+        return self.page_below(request, "room/reset.html", _("Reset topics?"), **context)
 
     def _reset(self, request: HttpRequest, rooms: Iterable[Room]) -> None:
         done = 0
@@ -154,8 +176,8 @@ class RoomAdmin(WrittenByCode[Room]):
                 continue
             self.log_change(request, room, _("Reset: its log and state are cleared."))
             done += 1
-        text = ngettext("%d room was reset.", "%d rooms were reset.", done) % done
-        self.message_user(request, text, messages.SUCCESS)
+        text = ngettext("%d topic was reset.", "%d topics were reset.", done) % done
+        self.message_user(request, text, messages.SUCCESS if done else messages.WARNING)
 
     # -- the page -------------------------------------------------------------------------------
 
@@ -164,7 +186,17 @@ class RoomAdmin(WrittenByCode[Room]):
     ) -> HttpResponse:
         context["may_operate"] = self.has_operate_permission(request)
         context["checkbox"] = ACTION_CHECKBOX_NAME
+        room: Room | None = context.get("original")
+        if room is not None and room.kind != Room.Kind.TOPIC:
+            context["owner"] = self._owner(room)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def _owner(self, room: Room) -> SafeString:
+        """Why a room is not reset here, as a link to the page of what it belongs to."""
+        pk = room.key if room.kind == Room.Kind.RUN else room.pk
+        name = f"admin:mashin_surfaces_{room.kind}_change"
+        url = reverse(name, args=(pk,), current_app=self.admin_site.name)
+        return format_html('<a href="{}">{}</a>', url, _OWNERS[Room.Kind(room.kind)])
 
     @admin.display(description=gettext_lazy("machine"))
     def machine_link(self, room: Room) -> str:

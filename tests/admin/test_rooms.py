@@ -1,4 +1,4 @@
-"""Rooms in the admin: who is there and what was said; trimmed and reset, never written."""
+"""Rooms in the admin: who is there and what was said; trimmed, topics reset, never written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
 
+from mashin_surfaces.incubators import store
 from mashin_surfaces.models import Machine, Room, RoomMember, ServerProcess
 from mashin_surfaces.rooms import log
 from mashin_surfaces.rooms.events import NewEvent
@@ -149,7 +150,7 @@ def test_a_reset_is_asked_for_once_more_and_then_done(admin: Client) -> None:
     assert room.floor == 0
 
     answer = admin.get(act(admin, "reset_rooms", room, post="yes").url)
-    assert "1 room was reset." in text_of(answer)
+    assert "1 topic was reset." in text_of(answer)
     epoch = room.epoch
     for each in (room, other):
         each.refresh_from_db()
@@ -171,6 +172,41 @@ def test_all_that_a_filter_shows_is_reset_and_nothing_else(admin: Client) -> Non
     for each in (first, second, other):
         each.refresh_from_db()
     assert (first.floor, second.floor, other.floor) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("panel", "Only its tools change a panel's state"),
+        ("run", "A run's log is its history, and stays."),
+        ("incubator", "An incubator is reset on its own page"),
+    ],
+)
+def test_what_is_more_than_its_room_is_not_reset_here(admin: Client, kind: str, why: str) -> None:
+    whole, topic = make_room("it", kind=kind, events=2, state={"a": 1}), make_room(events=2)
+    question = act(admin, "reset_rooms", whole, topic)
+    assert [room.key for room in question.context["rooms"]] == [topic.key]
+    assert why in text_of(question)
+
+    done = text_of(admin.get(act(admin, "reset_rooms", whole, topic, post="yes").url))
+    assert "1 topic was reset." in done
+    assert why in done
+    alone = text_of(admin.get(act(admin, "reset_rooms", whole).url))
+    assert "0 topics were reset." in alone
+    assert why in alone
+    topic.refresh_from_db()
+    assert topic.floor == 2
+    after = Room.objects.get(pk=whole.pk)
+    assert (after.floor, after.state, after.epoch) == (0, {"a": 1}, whole.epoch)
+
+
+def test_the_page_of_an_incubators_room_leads_to_where_it_is_reset(admin: Client) -> None:
+    incubator = store.find("default", "")
+    page = admin.get(page_of(incubator.room)).content.decode()
+    own_page = f"/admin/mashin_surfaces/incubator/{incubator.pk}/change/"
+    assert f'href="{own_page}"' in page
+    assert "reset_rooms" not in page
+    assert f"{incubator.pk}/reset/" in admin.get(own_page).content.decode()
 
 
 def test_the_page_of_a_room_has_the_buttons_of_the_list(admin: Client) -> None:
