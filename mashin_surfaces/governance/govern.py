@@ -56,12 +56,14 @@ class Answer(NamedTuple):
 
 
 class _Case(NamedTuple):
-    """What an access is called, and when it began (of ``perf_counter_ns``)."""
+    """What an access is called, and when it began (of ``perf_counter_ns``); ``request_key``: of the
+    run that it starts."""
 
     id: str
     request_id: str
     started: int
     event: str = "message"
+    request_key: str | None = None
 
 
 async def govern(
@@ -71,17 +73,19 @@ async def govern(
     *,
     coerced: bool = False,
     request_id: str | None = None,
+    request_key: str | None = None,
 ) -> Answer:
     """Check, execute and record one access; returns when its row is committed.
 
     ``coerced``: ``value`` was already checked against ``accepts`` (query strings, forms). A machine
     that streams is run to its end, and answers its last result. A machine that waits for people or
     events starts a run, and answers which; one that only needs an approval is waited for until it
-    has ended, or somebody has to decide (approval_required).
+    has ended, or somebody has to decide (approval_required). ``request_key``: the principal starts
+    no other run with the same one; the answer is that of the run that there is.
     """
     access_id = new_id()
     request_id = request_id or access_id
-    case = _Case(access_id, request_id, perf_counter_ns())
+    case = _Case(access_id, request_id, perf_counter_ns(), request_key=request_key)
     refusal: Refusal | None = None
     result: dict[str, Any] | None = None
     run: Run | None = None
@@ -241,7 +245,9 @@ async def _start(
     def row(started: Started) -> Access:
         return _access(door, caller, case, given, started._asdict(), None, "")
 
-    return await starting().start(door.machine, checked, caller.principal.name, caller.client, row)
+    return await starting().start(
+        door.machine, checked, caller.principal.name, caller.client, row, case.request_key
+    )
 
 
 async def _execute(door: Door, run: Run) -> Any:

@@ -34,8 +34,12 @@ class Starter(Protocol):
         principal: str,
         client: str,
         row: Row,
+        request_key: str | None = None,
     ) -> Started:
-        """Start a run in the principal's name; returns when it is committed, with its row."""
+        """Start a run in the principal's name; returns when it is committed, with its row.
+
+        ``request_key``: asked again with the same one, it is the run that there is.
+        """
 
     async def settled(self, run_id: str, seconds: float) -> dict[str, Any]:
         """The run's output, once it has ended.

@@ -86,11 +86,16 @@ class RunStarter:
     """Runs for machines that are reached through surfaces of their own (``governance``)."""
 
     async def start(
-        self, machine: GovernedMachine, input: dict[str, Any], principal: str, client: str, row: Row
+        self,
+        machine: GovernedMachine,
+        input: dict[str, Any],
+        principal: str,
+        client: str,
+        row: Row,
+        request_key: str | None = None,
     ) -> Started:
-        run = await _create(
-            machine, input, principal, client, Wish(), lambda run: row(started(run))
-        )
+        wish = Wish(request_key=request_key)
+        run = await _create(machine, input, principal, client, wish, lambda run: row(started(run)))
         return started(run)
 
     async def settled(self, run_id: str, seconds: float) -> dict[str, Any]:

@@ -10,9 +10,12 @@ run of a machine that is one; how that is shown and decided is left to ``run_pag
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
+from uuid import uuid4
 
 from django.http import HttpRequest, HttpResponseBase
 
@@ -23,6 +26,7 @@ from ..governance.govern import Answer, Caller, govern, note
 from ..identity.authenticate import authenticate
 from ..identity.presented import Presented
 from ..identity.principal import anonymous
+from ..machines.json_values import dumps
 from . import bus_page, panel_page, run_page
 from .csrf import check_csrf
 from .entrance import enter
@@ -103,13 +107,21 @@ async def _submit(request: HttpRequest, door: Door) -> HttpResponseBase:
     except Refusal as refusal:
         answer = await note(door, caller, event="message", refusal=refusal)
     else:
-        answer = await govern(door, caller, value, coerced=True)
+        key = _request_key(request, sent)
+        answer = await govern(door, caller, value, coerced=True, request_key=key)
     visit = Visit(request, door, caller, answer)
     if not may_enter:
         return await rendered(visit, ERROR, {"login": login_of(visit, presented)})
     if (run := _begun(answer)) is not None:
         return see_other(visit, run=run)
     return await _with_form(visit, sent_form(accepts.fields, sent, answer.refusal))
+
+
+def _request_key(request: HttpRequest, sent: Mapping[str, Sequence[str]]) -> str | None:
+    """Of the form's address and what was filled in: two clicks send one request, who comes back to
+    the form and fills in something else sends another one."""
+    shown = request.GET.get("request")
+    return sha256(dumps([shown, sent])).hexdigest() if shown else None
 
 
 def _begun(answer: Answer) -> str | None:
@@ -143,6 +155,7 @@ async def _with_form(visit: Visit, form: Form) -> HttpResponseBase:
         "responds": json.dumps(outline(responds), ensure_ascii=False),
         "words": json.dumps(script_words(), ensure_ascii=False),
         "is_run": machine.program.is_run,
+        "request_key": uuid4().hex,
         "runs": await run_page.recent(visit) if machine.program.is_run else (),
     }
     own = f"mashin_surfaces/pages/{machine.compiled.name}.html"

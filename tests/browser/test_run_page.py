@@ -15,6 +15,15 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Shoot = Callable[[Page, str], None]
 NODES = ["left", "right", "review", "total"]
+#: Sends what is filled in twice, as two clicks do of which the second one comes before the answer:
+#: where each of them led to.
+SEND_TWICE = """async () => {
+  const form = document.querySelector("form");
+  const body = new URLSearchParams(new FormData(form));
+  const send = () => fetch(form.action, { method: "POST", body });
+  const answers = await Promise.all([send(), send()]);
+  return answers.map(({ url }) => url);
+}"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,6 +82,36 @@ def test_who_approves_by_a_click_sends_the_run_on_before_everybodys_eyes(
     assert watcher.evaluate("window.isSame"), "it was not loaded anew"
     assert stranger.evaluate("window.isSame"), "it was not loaded anew"
     shoot(decider, "run-page-completed")
+
+
+@pytest.mark.parametrize("has_script", [True, False])
+def test_who_clicks_twice_has_started_one_run(
+    open_page: OpenPage, project: LiveProject, has_script: bool
+) -> None:
+    page = signed_in(open_page, "/checkout", java_script_enabled=has_script)
+    before = runs(project)
+    page.get_by_label("Amount").fill("10")
+    page.get_by_role("button", name="Run").dblclick()
+    page.wait_for_url("**/checkout?run=*")
+    assert runs(project) == before + 1
+
+
+def test_a_form_that_is_sent_twice_at_once_leads_to_one_run(
+    open_page: OpenPage, project: LiveProject
+) -> None:
+    page = signed_in(open_page, "/checkout")
+    before = runs(project)
+    page.get_by_label("Amount").fill("10")
+    first, second = page.evaluate(SEND_TWICE)
+    assert "/checkout?run=" in first
+    assert second == first
+    assert runs(project) == before + 1
+
+
+def runs(project: LiveProject) -> int:
+    """How many there are."""
+    code = "from mashin_surfaces.models import Run; print(Run.objects.count())"
+    return int(project.manage("shell", "-v", "0", "-c", code))
 
 
 def test_the_forms_page_leads_to_runs_that_wait(open_page: OpenPage) -> None:

@@ -278,6 +278,51 @@ def test_a_large_run_takes_as_many_queries_as_a_small_one(
     assert rows() == 44
 
 
+# -- sent twice -----------------------------------------------------------------------------------
+
+
+def form_of(answer: Any) -> str:
+    """Where the form of the page sends what is filled in."""
+    found = re.search(r'<form [^>]*action="([^"]+)"', answer.content.decode())
+    assert found is not None
+    return f"{PAGE}{unescape(found[1])}"
+
+
+def test_a_form_that_is_sent_twice_starts_one_run(client: Client) -> None:
+    live(auth=ALL)
+    form = form_of(client.get(PAGE))
+    answers = [client.post(form, AMOUNT) for _ in range(2)]
+    run = Run.objects.get()
+    assert [answer["Location"] for answer in answers] == [address(run)] * 2
+    rows = SurfaceAccess.objects.filter(event="message", outcome="allowed")
+    assert {row.request_id for row in rows} == {answer["X-Request-ID"] for answer in answers}
+    assert len(rows) == 2, "both are in the ledger"
+
+
+def test_a_form_that_is_filled_in_anew_starts_another_run(client: Client) -> None:
+    live(auth=ALL)
+    form = form_of(client.get(PAGE))
+    assert client.post(form, AMOUNT).status_code == 303
+    assert client.post(form, {"amount": "11"}).status_code == 303
+    assert sorted(run.input["amount"] for run in Run.objects.all()) == [10, 11]
+
+
+def test_every_form_starts_a_run_of_its_own(client: Client) -> None:
+    live(auth=ALL)
+    for _ in range(2):
+        assert client.post(form_of(client.get(PAGE)), AMOUNT).status_code == 303
+    assert Run.objects.count() == 2
+
+
+def test_a_form_that_was_refused_comes_back_as_another_one(client: Client) -> None:
+    live(auth=ALL)
+    first = form_of(client.get(PAGE))
+    refused = client.post(first, {"amount": "much"})
+    assert refused.status_code == 422
+    assert form_of(refused) != first
+    assert client.post(form_of(refused), AMOUNT).status_code == 303
+
+
 # -- who may --------------------------------------------------------------------------------------
 
 
@@ -493,3 +538,15 @@ async def test_an_effect_that_needs_approval_leads_to_the_run_it_waits_in() -> N
         await engine().close()
     run = await Run.objects.aget()
     assert (answer.status_code, answer["Location"]) == (303, address(run))
+
+
+async def test_two_at_once_wait_for_the_same_approval() -> None:
+    await sync_to_async(live)(ASKS)
+    engine().start()
+    try:
+        form = form_of(await AsyncClient().get(PAGE))
+        answers = await asyncio.gather(*(AsyncClient().post(form, {}) for _ in range(2)))
+    finally:
+        await engine().close()
+    run = await Run.objects.aget()
+    assert [answer["Location"] for answer in answers] == [address(run)] * 2
