@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -163,6 +164,36 @@ async def test_what_was_sent_when_the_connection_broke_is_lost_and_what_waits_is
     )
     await restart(site, script)
     assert await waiting == [1] * 32 + ["busy"] * 2
+
+
+# -- attempts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chance", "seconds"), [("1 - 1e-9", [1, 2, 4, 8, 16, 30, 30]), ("0", [0] * 7)]
+)
+async def test_attempts_come_after_1_2_4_to_30_seconds_with_full_jitter(
+    script: Script, chance: str, seconds: list[int]
+) -> None:
+    with socket.socket() as taken:  # nobody listens there
+        taken.bind((HOST, 0))
+        told = await script.run(
+            f"""
+            Math.random = () => {chance};
+            const {{ setTimeout }} = globalThis; // a clock that is a thousand times as fast
+            globalThis.setTimeout = (then, wait) => setTimeout(then, wait / 1000);
+            const {{ connection }} = library.connectMachine(given.path);
+            const waits = [];
+            while (waits.length < {len(seconds)}) {{
+              const isWaiting = ({{ state }}) => state === "waiting";
+              waits.push((await until(connection, "state", isWaiting)).retryIn);
+            }}
+            connection.close();
+            return waits;
+            """,
+            path=f"http://{HOST}:{taken.getsockname()[1]}/ws/echo",
+        )
+    assert told == pytest.approx(seconds, abs=0.001)
 
 
 # -- refusals --------------------------------------------------------------------------------------
