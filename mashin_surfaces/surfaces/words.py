@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -38,8 +38,9 @@ def marked_fields() -> str:
     return _("Please correct the marked fields.")
 
 
-def script_words() -> dict[str, str]:
-    """By the names that the script uses; ``{n}``, ``{min}`` … stand for numbers."""
+def script_words() -> dict[str, Any]:
+    """By the names that the script uses; ``{n}``, ``{min}`` … stand for numbers. ``refusals``: what
+    the client refuses by itself, by code."""
     return {
         "connected": _("Connected"),
         "asleep": _("Connects when you send"),
@@ -47,7 +48,13 @@ def script_words() -> dict[str, str]:
         "in": _("in {n} s"),
         "offline": _("Offline"),
         "waiting": _("This is sent as soon as the connection is back."),
-        "lost": _("The connection was lost before the answer came; it may have been carried out."),
+        "refusals": {
+            "lost": _(
+                "The connection was lost before the answer came; it may have been carried out."
+            ),
+            "busy": _("Too many messages wait: send fewer."),
+            "closed": _("The connection was closed."),
+        },
         "cut": _("The connection was lost before the last answer came."),
         "marked": marked_fields(),
         "json": _("This is not JSON."),
@@ -66,7 +73,7 @@ def script_words() -> dict[str, str]:
     }
 
 
-def live_words() -> dict[str, str]:
+def live_words() -> dict[str, Any]:
     """What the scripts of a panel's and a bus's page say, besides those of every script."""
     return {
         **script_words(),

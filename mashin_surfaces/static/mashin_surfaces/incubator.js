@@ -5,6 +5,7 @@ import { connectIncubator } from "./client.js";
 import { markAll, readFields, unmark } from "./fields.js";
 import { compact, Log } from "./log.js";
 import { Look } from "./look.js";
+import { sentenceOf } from "./refusals.js";
 import { showStanding } from "./standing.js";
 import { localise, speak } from "./values.js";
 
@@ -86,7 +87,7 @@ async function send(event, form) {
     else await client.control(event.submitter.value, form.elements.reason.value);
   } catch (refusal) {
     const others = markAll(form, refusal.details ?? []);
-    byId("problem").textContent = form.querySelector("[aria-invalid]") ? words.marked : [refusal.message, ...others].join(" ");
+    byId("problem").textContent = form.querySelector("[aria-invalid]") ? words.marked : [sentenceOf(refusal, words), ...others].join(" ");
     byId("problems").hidden = false;
     form.querySelector("[aria-invalid]")?.focus();
   }

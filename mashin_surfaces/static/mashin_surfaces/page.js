@@ -4,6 +4,7 @@
 import { connectMachine } from "./client.js";
 import { markAll, readFields, unmark } from "./fields.js";
 import { Live } from "./live.js";
+import { sentenceOf } from "./refusals.js";
 import { showStanding } from "./standing.js";
 import { drawResult, localise, make, parse, renew, speak } from "./values.js";
 
@@ -88,13 +89,13 @@ async function ask(input) {
     settle();
     if (refusal.code === "lost") cut(own.hasResult);
     else if (isGone()) HTMLFormElement.prototype.submit.call(root.querySelector("form"));
-    else showError(refusal);
+    else showError({ ...refusal, message: sentenceOf(refusal, WORDS) });
   }
 }
 
 function cut(hasResult) {
   if (hasResult) say(WORDS.cut);
-  else showError({ message: WORDS.lost }); // never sent twice: it may have been carried out
+  else showError({ message: WORDS.refusals.lost }); // never sent twice: it may have been carried out
 }
 
 function settle() {

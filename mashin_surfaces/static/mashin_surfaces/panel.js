@@ -5,6 +5,7 @@ import { connectPanel } from "./client.js";
 import { markAll, readFields, unmark } from "./fields.js";
 import { compact, Log } from "./log.js";
 import { Look } from "./look.js";
+import { sentenceOf } from "./refusals.js";
 import { showStanding } from "./standing.js";
 import { drawResult, drawValue, localise, make, renew, speak } from "./values.js";
 
@@ -120,12 +121,12 @@ function showOutcome(form, look, word, text = "", value = null) {
   localise(place);
 }
 
-function showRefusal(form, { message, details = [] }) {
+function showRefusal(form, refusal) {
   form.querySelector(".outcome").replaceChildren();
-  const others = markAll(form, details);
+  const others = markAll(form, refusal.details ?? []);
   const marked = form.querySelector("[aria-invalid]");
   const [place, list] = form.querySelector(".problems").children;
-  place.textContent = marked ? words.marked : message;
+  place.textContent = marked ? words.marked : sentenceOf(refusal, words);
   list.replaceChildren(...others.map((text) => make("li", "", text)));
   list.hidden = !others.length;
   form.querySelector(".problems").hidden = false;
@@ -148,7 +149,7 @@ async function answer(event, form) {
     if (event.submitter?.value === "error") await client.resume(id, undefined, given.value.trim());
     else await client.resume(id, valueOf(given.value));
   } catch (refusal) {
-    byId("problem").textContent = refusal.message;
+    byId("problem").textContent = sentenceOf(refusal, words);
     byId("problems").hidden = false;
     return;
   }
