@@ -61,6 +61,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveProject]:
         yield served
 
 
+LOGIN = "/admin/login/?next="
 PASSWORD = "a-password-for-root"
 USER = f"""
 from django.contrib.auth.models import User
@@ -71,12 +72,30 @@ User.objects.filter(username="root").exists() or User.objects.create_superuser(
 
 def signed_in(open_page: OpenPage, path: str, **options: object) -> Page:
     """The page as ``root`` sees it, whom ``USER`` has made."""
-    page = open_page(f"/admin/login/?next={path}", **options)
+    page = open_page(f"{LOGIN}{path}", **options)
+    _give_password(page)
+    page.mouse.move(0, 0)
+    return page
+
+
+@pytest.fixture(scope="module")
+def session(browser: Browser, project: LiveProject) -> Any:
+    """What the browser of ``root`` keeps (``storage_state``), for who signs in once."""
+    project.manage("shell", "-v", "0", "-c", USER)
+    context = browser.new_context(base_url=project.url("/"))
+    page = context.new_page()
+    page.goto(f"{LOGIN}/")
+    _give_password(page)
+    page.wait_for_url("**/")
+    kept = context.storage_state()
+    context.close()
+    return kept
+
+
+def _give_password(page: Page) -> None:
     page.get_by_label("Username").fill("root")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
-    page.mouse.move(0, 0)
-    return page
 
 
 @pytest.fixture

@@ -28,6 +28,30 @@ EXPLAIN = """async (path) => {
   }));
 }"""
 
+#: Connects ``window.connection``; pings are seldom.
+CONNECT = """async (path) => {
+  const { connectMachine } = await import("/static/mashin_surfaces/client.js");
+  const client = connectMachine(path, { heartbeat: 3600 });
+  client.subscribe("any"); // it is needed
+  window.connection = client.connection;
+}"""
+#: Resolves when the connection has these fields.
+REACH = """(wanted) => new Promise((resolve) => {
+  const isThere = ([name, value]) => connection[name] === value;
+  const look = () => Object.entries(wanted).every(isThere) && resolve();
+  connection.addEventListener("state", look);
+  look();
+})"""
+#: Has the tab look hidden, or not, as when somebody goes to another one and comes back.
+BE = """(state) => {
+  Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+  Object.defineProperty(document, "hidden", { value: state === "hidden", configurable: true });
+  document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
+}"""
+#: Seconds after which the client would come back by itself.
+AN_HOUR = 3600
+OPEN = {"state": "open"}
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveProject]:
@@ -74,6 +98,55 @@ def test_why_a_page_may_not_connect_is_known_to_its_script(page: Page) -> None:
     assert status == 401
     assert len(message) > 10
     assert page.evaluate(EXPLAIN, "/ws/nowhere")[0] == 404
+
+
+@pytest.fixture
+def turned_away(page: Page, site: LiveProject) -> Page:
+    """A page whose client waits for an hour, because what stood in for the server told it so."""
+
+    def stand_in(route: Route) -> None:
+        error = {"code": "busy", "message": "Come back later.", "retry_after": AN_HOUR}
+        route.fulfill(status=503, json={"error": error})
+
+    page.goto("/")
+    page.evaluate(CONNECT, "/ws/board")
+    page.evaluate(REACH, OPEN)
+    page.route("**/ws/board", stand_in)
+    site.kill()
+    page.evaluate(REACH, {"state": "waiting", "retryIn": AN_HOUR})
+    site.start()
+    return page
+
+
+def test_a_hidden_tab_that_is_seen_again_connects_at_once(turned_away: Page) -> None:
+    turned_away.evaluate(BE, "hidden")
+    assert turned_away.evaluate("connection.state") == "waiting"
+    turned_away.evaluate(BE, "visible")
+    turned_away.evaluate(REACH, OPEN)
+
+
+def test_a_network_that_is_back_is_used_at_once(turned_away: Page) -> None:
+    turned_away.context.set_offline(True)
+    turned_away.evaluate(REACH, {"state": "waiting", "retryIn": None})
+    assert turned_away.evaluate("connection.reason.code") == "offline"
+    turned_away.context.set_offline(False)
+    turned_away.evaluate(REACH, OPEN)
+
+
+def test_a_tab_that_is_seen_again_asks_whether_the_server_is_there(page: Page) -> None:
+    frames: list[str | bytes] = []
+
+    def hear(frame: str | bytes) -> None:
+        frames.append(frame)
+
+    page.on("websocket", lambda socket: socket.on("framesent", hear))
+    page.goto("/")
+    page.evaluate(CONNECT, "/ws/board")
+    page.evaluate(REACH, OPEN)
+    page.evaluate(BE, "hidden")
+    page.evaluate(BE, "visible")
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    assert ["ping" in str(frame) for frame in frames] == [False, True]
 
 
 def test_the_hooks_keep_an_application_up_to_date_also_when_the_server_is_killed(
