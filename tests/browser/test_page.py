@@ -267,19 +267,6 @@ def test_nothing_is_cut_off_on_narrow_screens(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_the_keyboard_is_enough(open_page: OpenPage) -> None:
-    page = open_page("/planner")
-    connected(page)
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
-    page.get_by_label("Name of the dinner").focus()
-    page.keyboard.type("Harvest")
-    page.keyboard.press("Tab")
-    page.keyboard.type("4")
-    page.keyboard.press("Enter")
-    expect(page.locator("#result .number").first).to_have_text("4")
-
-
 def contrast(page: Page, selector: str) -> float:
     """WCAG contrast of the first such element's text against the ground behind it."""
     ratio: float = page.evaluate(

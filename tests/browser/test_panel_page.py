@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 
 from tests.live import LiveProject
 
@@ -143,6 +144,35 @@ def test_a_server_may_restart_under_the_page(
     complaints.clear()  # of refused connections
 
 
+def test_what_the_client_has_to_say_is_said_in_the_visitors_language(
+    open_page: OpenPage, session: Any, complaints: list[str]
+) -> None:
+    def break_off_at_an_answer(route: WebSocketRoute) -> None:
+        server = route.connect_to_server()
+
+        def pass_on(frame: str | bytes) -> None:
+            if '"RESUME"' in str(frame):
+                route.close(code=1012)
+            else:
+                server.send(frame)
+
+        route.on_message(pass_on)
+
+    page = open_page("/closed", storage_state=session, locale="de-DE")
+    page.route_web_socket("**/ws/workshop*", break_off_at_an_answer)
+    page.goto("/workshop")
+    live(page)
+    form(page, "ask").get_by_label("Question").fill("Rot oder blau?")
+    form(page, "ask").get_by_role("button").click()
+    asked = page.locator("#panel-waiting article", has_text="Rot oder blau?").last
+    asked.get_by_role("textbox").fill("blau")
+    asked.get_by_role("button", name="Antworten", exact=True).click()
+    expect(page.locator("#problem")).to_have_text(
+        "Die Verbindung brach ab, bevor die Antwort kam; die Anfrage kann ausgeführt worden sein."
+    )
+    complaints.clear()  # of the connection
+
+
 @pytest.mark.usefixtures("fresh")
 def test_without_a_script_tools_run_and_are_answered(open_page: OpenPage) -> None:
     page = signed_in(open_page, "/workshop", java_script_enabled=False)
@@ -160,19 +190,6 @@ def test_without_a_script_tools_run_and_are_answered(open_page: OpenPage) -> Non
             break
         page.reload()
     expect(page.locator("#panel-state")).to_contain_text("blue")
-
-
-def test_the_keyboard_is_enough(open_page: OpenPage) -> None:
-    page = open_page("/workshop")
-    live(page)
-    form(page, "add").get_by_label("By").focus()
-    page.keyboard.type("3")
-    page.keyboard.press("Tab")
-    expect(form(page, "add").get_by_label("Colour")).to_be_focused()
-    page.keyboard.press("Tab")
-    expect(form(page, "add").get_by_role("button", name="Run")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(form(page, "add").locator(".outcome")).to_contain_text("done")
 
 
 def test_nothing_is_cut_off_on_narrow_screens(open_page: OpenPage) -> None:

@@ -122,20 +122,29 @@ def test_the_forms_page_leads_to_runs_that_wait(open_page: OpenPage) -> None:
     has_status(page, "review", "paused")
 
 
-def test_all_is_done_by_keyboard(open_page: OpenPage) -> None:
+def test_a_server_may_restart_under_the_page(
+    open_page: OpenPage, project: LiveProject, complaints: list[str]
+) -> None:
     page = signed_in(open_page, "/checkout")
-    start(page)
+    path = start(page)
     follows(page, "live")
-    node(page, "review").focus()
-    page.keyboard.press("Enter")
-    expect(page.locator("tr:target")).to_have_id("node-review")
-    page.get_by_label("Feedback").focus()
-    page.keyboard.press("Tab")
-    expect(page.get_by_label("A rejection")).to_be_focused()
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Approve")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.locator("#run-says")).to_contain_text("completed")
+    has_status(page, "review", "paused")
+    page.evaluate("window.isSame = true")
+    project.kill()
+    follows(page, "lost")
+    expect(page.locator("#run-live")).to_be_visible()
+    expect(page.get_by_role("heading", name="Pay the total?")).to_be_visible()
+    project.start()
+    follows(page, "live")
+    decider = signed_in(open_page, path)
+    decider.get_by_role("button", name="Approve").click()
+    for name in NODES:
+        has_status(page, name, "completed")
+    expect(page.locator("#run-says")).to_have_text("completed 4 of 4 steps are done.")
+    for sentence in ("Left: done.", "Right: done.", "Review: approved by root", "Total: done."):
+        expect(page.locator("#run-story")).to_contain_text(sentence)
+    assert page.evaluate("window.isSame"), "it was not loaded anew"
+    complaints.clear()  # of refused connections
 
 
 def test_without_a_script_a_run_is_started_rejected_and_left(open_page: OpenPage) -> None:
