@@ -40,7 +40,7 @@ class AccessList(ChangeList):
 
 class SurfaceAccessAdmin(WrittenByCode[SurfaceAccess]):
     list_display = (
-        "moment", "verdict", "surface", "machine", "principal", "duration", "client",
+        "moment", "verdict", "surface", "machine", "principal", "duration",
     )  # fmt: skip
     list_filter = (
         DayFilter, OutcomeFilter, MachineFilter, SurfaceFilter, PrincipalFilter, "event",

@@ -64,7 +64,7 @@ class RoomList(ChangeList):
 class RoomAdmin(WrittenByCode[Room]):
     change_form_template = "admin/mashin_surfaces/room/change_form.html"
     list_display = (
-        "key", "kind", "condition", "machine", "floor", "head", "kept", "member_count",
+        "key", "kind", "condition", "machine", "head", "kept", "member_count",
     )  # fmt: skip
     list_filter = ("kind", "status", MachineFilter)
     search_fields = ("key", "machine")

@@ -74,7 +74,7 @@ class RunList(ChangeList):
 class RunAdmin(WrittenByCode[Run]):
     change_form_template = "admin/mashin_surfaces/run/change_form.html"
     list_display = (
-        "name", "condition", "ended_as", "progress", "cost", "gates", "started", "duration",
+        "name", "condition", "progress", "cost", "gates", "started", "duration",
     )  # fmt: skip
     list_filter = (WaitingFilter, "status", MachineFilter)
     search_fields = ("pk", "machine")
@@ -114,11 +114,10 @@ class RunAdmin(WrittenByCode[Run]):
 
     @admin.display(description=gettext_lazy("status"))
     def condition(self, run: Run) -> SafeString:
-        return run_badge(run)
-
-    @admin.display(description=gettext_lazy("outcome"))
-    def ended_as(self, run: Run) -> SafeString:
-        return outcome_badge(run)
+        """The status, and why it ends where that is not the same."""
+        if run.outcome in {"", run.status}:
+            return run_badge(run)
+        return format_html("{} {}", run_badge(run), outcome_badge(run))
 
     @admin.display(description=gettext_lazy("nodes"))
     def progress(self, run: Any) -> str:
