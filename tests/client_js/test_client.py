@@ -166,6 +166,20 @@ async def test_what_was_sent_when_the_connection_broke_is_lost_and_what_waits_is
     assert await waiting == [1] * 32 + ["busy"] * 2
 
 
+async def test_what_can_t_be_got_rid_of_is_refused(script: Script, site: Wire) -> None:
+    await connect(script, site, "Machine", "/ws/echo/open")
+    await wait_until(script, "open")
+    refused = await script.run(
+        """
+        const text = "x".repeat(600_000); // two of them are more than a megabyte
+        const asked = [1, 2, 3].map(() => kept.client.ask({ text }));
+        return (await Promise.allSettled(asked)).map(({ reason }) => [reason.code, reason.message]);
+        """
+    )
+    assert refused[2] == ["busy", "Too many messages wait: send fewer."]
+    assert "busy" not in (code for code, _message in refused[:2])
+
+
 # -- attempts --------------------------------------------------------------------------------------
 
 
