@@ -2,7 +2,7 @@
 
 from .identity.models import ApiKey
 from .incubators.models import Agent, Claim, DanceCall, Incubator, RunningCall, StateEntry
-from .ledger.models import SurfaceAccess
+from .ledger.models import LedgerCheck, SurfaceAccess
 from .machines.models import Epoch, Machine, MachineRevision, Surface
 from .panels.models import Due, Panel, PanelRequest, Suspension
 from .rooms.models import Room, RoomEvent, RoomMember
@@ -21,6 +21,7 @@ __all__ = [
     "Execution",
     "Gate",
     "Incubator",
+    "LedgerCheck",
     "Machine",
     "MachineRevision",
     "Node",

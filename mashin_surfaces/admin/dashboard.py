@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy
 
 from ..incubators.models import Incubator
 from ..ledger import recent
+from ..ledger.verify import last_check
 from ..panels.models import Suspension
 from ..rooms.models import Room
 from ..runs.models import Gate, Run
@@ -42,6 +43,8 @@ MOST_COUNTED: Final = 1_000
 #: Processes that are named.
 MOST_PROCESSES: Final = 50
 DAY: Final = timedelta(days=1)
+#: After that long a check of the whole ledger is old.
+CHECKED_FOR: Final = 7 * DAY
 _CHECKS: Final = {
     "database": gettext_lazy("Database"),
     "ledger": gettext_lazy("Ledger's writer"),
@@ -98,7 +101,7 @@ def dashboard_of(request: HttpRequest, site: str) -> Dashboard:
         if any(reader.may(model, "view", "change") for model in models):
             figures.append(figure(reader, now))
     if may_see_ledger:
-        figures.append(_ledger(reader))
+        figures += [_ledger(reader), _checked(now)]
     return Dashboard(figures, chart, refusals, may_see_ledger, processes, checks)
 
 
@@ -191,7 +194,7 @@ def _suspended(reader: _Reader, now: datetime) -> Figure:
 
 
 def _ledger(reader: _Reader) -> Figure:
-    """Whether the newest row holds, and who writes; all rows are ``verify_ledger``'s business."""
+    """Whether the newest row holds, and who writes."""
     newest = recent.newest()
     if newest is None:
         return Figure(_("Ledger"), _("empty"))
@@ -205,6 +208,33 @@ def _ledger(reader: _Reader) -> Figure:
         % {"at": f"{at:%Y-%m-%d %H:%M:%S}", "lanes": recent.lanes_now()},
         "bad" if problem else "good",
         reader.list_of("surfaceaccess"),
+    )
+
+
+def _checked(now: datetime) -> Figure:
+    """What the last walk over the whole ledger has found, and what to do about it."""
+    label, check = _("All rows of the ledger"), last_check()
+    if check is None:
+        advice = _("Run manage.py verify_ledger, and then each night.")
+        return Figure(label, _("never checked"), advice, "warn")
+    at = f"{timezone.localtime(check.at):%Y-%m-%d %H:%M}"
+    if check.problem:
+        return Figure(
+            label,
+            _("broken"),
+            _("%(problem)s Found %(at)s: compare with a backup, then run manage.py verify_ledger.")
+            % {"problem": check.problem, "at": at},
+            "bad",
+        )
+    found = _("Rows: %(rows)s, lanes: %(lanes)s, checked %(at)s.") % {
+        "rows": grouped(check.rows),
+        "lanes": grouped(check.lanes),
+        "at": at,
+    }
+    if now - check.at <= CHECKED_FOR:
+        return Figure(label, _("hold"), found, "good")
+    return Figure(
+        label, _("held"), _("%s That is long ago: run manage.py verify_ledger.") % found, "warn"
     )
 
 
@@ -242,11 +272,8 @@ def _processes(alive: QuerySet[ServerProcess]) -> SafeString | None:
     found = list(alive.order_by("started_at")[:MOST_PROCESSES])
     if not found:
         return None
-    rows = (
-        (str(each), moment(each.started_at), grouped(each.connections), moment(each.beat_at))
-        for each in found
-    )
-    return table((_("Process"), _("Since"), _("Connections"), _("Last beat")), rows)
+    rows = ((str(each), moment(each.started_at), grouped(each.connections)) for each in found)
+    return table((_("Process"), _("Since"), _("Connections")), rows)
 
 
 def _checks() -> list[tuple[str, SafeString]]:

@@ -1,4 +1,4 @@
-"""``SurfaceAccess``: what happened at a door, append-only."""
+"""``SurfaceAccess``: what happened at a door, append-only; and when all of it was checked."""
 
 from __future__ import annotations
 
@@ -107,3 +107,20 @@ class SurfaceAccess(models.Model):
         raise AppendOnlyError("SurfaceAccess rows are written by the ledger alone, and stay.")
 
     delete = save  # type: ignore[assignment]  # neither returns
+
+
+class LedgerCheck(models.Model):
+    """The last walk over all lanes, one row: ``problem`` is a sentence, empty when all held."""
+
+    at = models.DateTimeField(_("at"))
+    lanes = models.PositiveIntegerField(_("lanes"))
+    rows = models.PositiveBigIntegerField(_("rows"))
+    problem = models.TextField(_("problem"), blank=True)
+
+    class Meta:
+        verbose_name = _("check of the ledger")
+        verbose_name_plural = _("checks of the ledger")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.problem}".rstrip()

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections, router
+from django.utils import timezone
 
 from .chain import GENESIS, HASHED, row_hash
-from .models import SurfaceAccess
+from .models import LedgerCheck, SurfaceAccess
 
 #: Rows read at once.
 CHUNK = 2_000
@@ -27,6 +28,9 @@ class BadRow:
     seq: int | str
     id: str
     problem: str
+
+    def __str__(self) -> str:
+        return f"lane {self.lane} row {self.seq} ({self.id}): {self.problem}."
 
 
 def database() -> str:
@@ -64,6 +68,24 @@ def verify(lane: str, progress: Callable[[int], object] = lambda rows: None) -> 
             expected_seq, head = seq + 1, stored
         progress(len(rows))
     return None
+
+
+def keep(lanes: int, rows: int, bad: BadRow | None) -> None:
+    """Note what a walk over all lanes has found, in place of what the last one did."""
+    LedgerCheck.objects.using(database()).update_or_create(
+        pk=1,
+        defaults={
+            "at": timezone.now(),
+            "lanes": lanes,
+            "rows": rows,
+            "problem": "" if bad is None else str(bad),
+        },
+    )
+
+
+def last_check() -> LedgerCheck | None:
+    """What the last walk over all lanes has found; None when there was none."""
+    return LedgerCheck.objects.using(database()).first()
 
 
 def _hash(values: list[Any]) -> str | None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.test import Client, override_settings
 from django.utils import timezone
 
 from mashin_surfaces.dialects.incubator import Control
 from mashin_surfaces.ledger import recent
 from mashin_surfaces.ledger.chain import first_id
-from mashin_surfaces.models import Gate, Room, Run, ServerProcess
+from mashin_surfaces.models import Gate, LedgerCheck, Room, Run, ServerProcess, SurfaceAccess
 from mashin_surfaces.server import health
 from tests.ledger.rows import access
 
@@ -157,6 +159,41 @@ def test_the_ledger_says_whether_its_newest_row_holds(admin: Client) -> None:
     assert "the row was changed" in note
 
 
+def test_the_last_check_of_the_whole_ledger_is_told_with_what_to_do(admin: Client) -> None:
+    def checked() -> tuple[str, str, str]:
+        return figures(admin)["All rows of the ledger"]
+
+    value, note, look = checked()
+    assert (value, look) == ("never checked", "warn")
+    assert "manage.py verify_ledger" in note
+
+    write([access(), access()])
+    call_command("verify_ledger", stdout=StringIO())
+    value, note, look = checked()
+    assert (value, look) == ("hold", "good")
+    assert note.startswith("Rows: 2, lanes: 1, checked ")
+
+    LedgerCheck.objects.update(at=timezone.now() - timedelta(days=8))
+    value, note, look = checked()
+    assert (value, look) == ("held", "warn")
+    assert note.endswith("That is long ago: run manage.py verify_ledger.")
+
+    tampered(principal="mallory")
+    with pytest.raises(SystemExit):
+        call_command("verify_ledger", stdout=StringIO())
+    value, note, look = checked()
+    assert (value, look) == ("broken", "bad")
+    assert "row 1 " in note
+    assert "it was changed" in note
+
+
+def test_a_check_of_one_lane_is_none_of_the_whole_ledger(admin: Client) -> None:
+    write([access()])
+    lane = SurfaceAccess.objects.values_list("lane", flat=True).get()
+    call_command("verify_ledger", lane=lane, stdout=StringIO())
+    assert figures(admin)["All rows of the ledger"][0] == "never checked"
+
+
 def test_what_fails_in_the_process_is_said(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise OSError("the disk is full")
@@ -193,8 +230,8 @@ def test_the_page_takes_as_many_queries_for_many_as_for_one(
     for _ in range(20):
         open_gate(make_run("failed"))
     # Session, user, the log of the admin; processes and their sum; minutes, codes, the newest row
-    # and the one before it, lanes; gates, runs, incubators, panels.
-    with django_assert_max_num_queries(14) as queries:
+    # and the one before it, lanes, the last check; gates, runs, incubators, panels.
+    with django_assert_max_num_queries(15) as queries:
         assert admin.get(INDEX).status_code == 200
     asked = [query["sql"] for query in queries.captured_queries]
     ours = [sql for sql in asked if "mashin_surfaces_" in sql and "serverprocess" not in sql]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mashin_surfaces.exceptions import Refusal
 from mashin_surfaces.ledger.chain import rounded_cost
 from mashin_surfaces.ledger.content import describe
-from mashin_surfaces.ledger.models import SurfaceAccess
+from mashin_surfaces.ledger.models import LedgerCheck, SurfaceAccess
 from mashin_surfaces.ledger.record import record, record_now
 from mashin_surfaces.ledger.sink import AccessSink, sink
 from mashin_surfaces.ledger.verify import lanes, verify
@@ -167,3 +167,18 @@ def test_whatever_an_effect_answers_can_be_described(
     settings.MASHIN_SURFACES = {"LEDGER": {"CONTENT": content}}
     record_now(access(output=describe(value)))
     assert verify(lane_of_now()) is None
+
+
+def test_who_may_only_read_the_ledger_gets_the_result_all_the_same() -> None:
+    record_now(access())
+    table = LedgerCheck._meta.db_table
+    output, problems = io.StringIO(), io.StringIO()
+    with connection.cursor() as cursor:
+        cursor.execute(f"alter table {table} rename to hidden")
+    try:
+        call_command("verify_ledger", stdout=output, stderr=problems)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"alter table hidden rename to {table}")
+    assert "1 rows in 1 lanes hold." in output.getvalue()
+    assert "The dashboard won't know of this check" in problems.getvalue()
