@@ -134,6 +134,7 @@ def page_of(room: int, look: Look, sent: Sent, refusal: Refusal | None) -> dict[
         "lines": [line_of(event) for event in events],
         "older": reached if reached > floor else None,
         "head": head,
+        "reached": head if look.before is None else min(look.before, head),
         "kept_from": floor + 1,
         "epoch": row.room.epoch,
         "agents": agents[:MOST_ROWS],

@@ -85,7 +85,10 @@ def live_words() -> dict[str, Any]:
         "suspended": _("waits for an answer"),
         "works": _("runs …"),
         "entries": _("{n} since the page was opened; the newest {shown} are shown."),
-        "position": _("The log stands at {head} and is kept from {from}."),
+        "held": _("{n} since the page was opened; the newest {held} are held here."),
+        "matching": _("{n} of the {held} that are held here match."),
+        "newer": _("↑ {n} new"),
+        "position": _("Replayed up to entry {at} of {head}; kept from {from}."),
         "missed": _("Some entries were missed: they are not kept any more."),
         "reset": _("The bus was reset by {by}."),
     }

@@ -47,3 +47,10 @@ def anything(ctx: Any, **given: Any) -> Any:
     if "name" not in given:
         raise ValueError("There is no name.")
     return given
+
+
+@tool("hive.tell")
+def tell(ctx: Any, first: int, count: int) -> None:
+    """Publishes so many events, whose data are their numbers."""
+    for n in range(first, first + count):
+        ctx.publish(f"burst.{n % 10}", n)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.live import LiveProject
+from tests.live import PATIENCE, ROOT, LiveProject
 
 from .conftest import USER, OpenPage, signed_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Shoot = Callable[[Page, str], None]
-#: Lines that the list has at most (log.js).
-MOST_LINES = 200
+#: Rows of the log that the document may have: those in view, and some around them.
+MOST_ROWS = 100
+#: Milliseconds in which thousands of events come on a machine that is busy.
+SLOW = 90_000
 #: Appends events to a namespace's log in bursts, as agents of another process do.
 BURSTS = """
 from mashin_surfaces.incubators import store
@@ -64,6 +70,21 @@ def publish(
     project.manage("shell", "-v", "0", "-c", code)
 
 
+@contextmanager
+def burst(
+    project: LiveProject, namespace: str, *, rate: int, seconds: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of its own that publishes so many events a second, by the client."""
+    url = project.websocket_url("/ws/hive")
+    words = [url, namespace, str(rate), str(seconds)]
+    process = subprocess.Popen([sys.executable, "-m", "tests.browser.burst", *words], cwd=ROOT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 def live(page: Page) -> None:
     expect(page.locator("#bus")).to_have_attribute("data-live", "")
     expect(page.locator("#connection")).to_have_attribute("data-state", "connected")
@@ -89,7 +110,7 @@ def test_events_come_as_they_are_published_in_two_windows(
     for page in (one, other):
         expect(page.locator("#log li")).to_have_count(2)
         expect(page.locator("#log li").first).to_contain_text('task.started root {"n":1}')
-        expect(page.locator("#log-position")).to_contain_text("The log stands at 2")
+        expect(page.locator("#log-position")).to_contain_text("Replayed up to entry 2 of 2;")
     publish(project, namespace, type="task.ended")
     expect(other.locator("#log li")).to_have_count(3)
     assert names(other) == ["task.ended", "task.started", "first"]
@@ -102,16 +123,113 @@ def test_thousands_of_events_are_drawn_in_a_few_frames_and_in_few_elements(
     page = open_page(f"/hive?namespace={namespace}")
     live(page)
     page.evaluate(WATCH)
-    publish(project, namespace, type="burst", bursts=5, each=1_000)
-    expect(page.locator("#log-count")).to_contain_text("5,000 since the page was opened")
-    expect(page.locator("#log li").first).to_contain_text("burst worker 5000")
-    assert page.evaluate("window.most") == MOST_LINES
-    assert page.locator("#log li").count() == MOST_LINES
-    assert page.evaluate("window.drawn") < 500, "ten and more events are drawn at once"
-    numbers = page.locator("#log li code").all_inner_texts()
-    assert numbers == [str(number) for number in range(5_000, 5_000 - MOST_LINES, -1)]
-    page.get_by_label("Type of events").fill("it can still be typed into")
-    expect(page.get_by_label("Type of events")).to_have_value("it can still be typed into")
+    publish(project, namespace, type="burst", bursts=11, each=1_000)
+    told = "11,000 since the page was opened; the newest 10,000 are held here."
+    expect(page.locator("#log-count")).to_have_text(told, timeout=SLOW)
+    expect(page.locator("#log li").first).to_contain_text("burst worker 11000")
+    assert page.evaluate("window.most") <= MOST_ROWS
+    assert page.evaluate("window.drawn") < 1_000, "ten and more events are drawn at once"
+    older = page.get_by_role("link", name="Older")
+    assert (older.get_attribute("href") or "").endswith("&before=1001"), "where the list ends"
+
+
+def test_a_thousand_events_a_second_leave_the_page_at_hand(
+    open_page: OpenPage, project: LiveProject, namespace: str
+) -> None:
+    page = open_page(f"/hive?namespace={namespace}")
+    live(page)
+    page.evaluate(WATCH)
+    count, position = page.locator("#log-count"), page.locator("#log-position")
+    with burst(project, namespace, rate=1_000, seconds=3) as agents:
+        expect(count).to_have_text(re.compile("^[1-9][0-9]{2} "), timeout=SLOW)
+        page.get_by_label("Type of events").fill("burst.7")
+        expect(count).to_contain_text("match")
+        expect(page.locator("#log li").first).to_contain_text("burst.7")
+        reached = int((position.inner_text()).split()[4])
+        page.get_by_label("Type of events").fill("")
+        assert agents.wait(PATIENCE) == 0
+    assert reached < 3_001, "it was filtered while events came"
+    expect(count).to_contain_text("3,000 since the page was opened", timeout=SLOW)
+    expect(position).to_contain_text("Replayed up to entry 3001 of 3001;")
+    assert (names(page)[0], page.locator("#log code").first.inner_text()) == ("burst.0", "3000")
+    assert page.evaluate("window.most") <= MOST_ROWS
+
+
+def test_the_whole_list_is_reached_by_keys_and_rows_know_their_place(
+    open_page: OpenPage, project: LiveProject, namespace: str
+) -> None:
+    page = open_page(f"/hive?namespace={namespace}")
+    live(page)
+    publish(project, namespace, type="hay", each=500)
+    expect(page.locator("#log-count")).to_contain_text("500 since")
+    page.locator("#log").focus()
+    page.keyboard.press("End")
+    oldest = page.locator("#log li", has_text="first")
+    expect(oldest).to_be_in_viewport()
+    expect(oldest).to_have_attribute("aria-posinset", "501")
+    expect(oldest).to_have_attribute("aria-setsize", "501")
+    page.keyboard.press("Home")
+    expect(page.locator("#log li").first).to_have_attribute("aria-posinset", "1")
+    expect(page.locator("#log li", has_text="worker 500")).to_be_in_viewport()
+    assert page.get_by_role("listitem").count() <= MOST_ROWS + 20
+
+
+def test_what_is_read_stays_where_it_is_while_events_come(
+    open_page: OpenPage, project: LiveProject, namespace: str
+) -> None:
+    publish(project, namespace, type="before", each=60)
+    page = open_page(f"/hive?namespace={namespace}")
+    live(page)
+    newer = page.get_by_role("button", name="new")
+    page.locator("#log").evaluate("log => { log.scrollTop = 500; }")
+    read = page.locator("#log li[data-offset='40']")
+    expect(read).to_be_in_viewport()
+    place = read.bounding_box()
+    publish(project, namespace, type="after", bursts=3, each=100)
+    expect(newer).to_have_text("↑ 300 new")
+    now = read.bounding_box()
+    assert place is not None
+    assert now is not None
+    assert abs(place["y"] - now["y"]) < 1
+    newer.click()
+    expect(page.locator("#log li", has_text="worker 300")).to_be_in_viewport()
+    expect(newer).to_be_hidden()
+    expect(page.locator("#log")).to_be_focused()
+
+
+def test_what_is_typed_filters_what_is_held(
+    open_page: OpenPage, project: LiveProject, namespace: str
+) -> None:
+    for type in ("task.started", "task.ended", "other"):
+        publish(project, namespace, type=type)
+    page = open_page(f"/hive?namespace={namespace}")
+    live(page)
+    page.get_by_label("Type of events").press_sequentially("task.s")
+    expect(page.locator("#log li")).to_have_count(1)
+    expect(page.locator("#log-count")).to_have_text("1 of the 4 that are held here match.")
+    page.get_by_label("Type of events").fill("*.e")
+    expect(page.locator("#log li")).to_have_count(1)
+    assert names(page) == ["task.ended"]
+    page.get_by_label("Type of events").fill("")
+    expect(page.locator("#log li")).to_have_count(4)
+
+
+def test_a_page_whose_server_was_killed_is_replayed_what_it_missed(
+    open_page: OpenPage, project: LiveProject, namespace: str, complaints: list[str]
+) -> None:
+    page = open_page(f"/hive?namespace={namespace}")
+    live(page)
+    project.kill()
+    expect(page.locator("#connection")).to_have_attribute("data-state", "reconnecting")
+    expect(page.locator("#bus")).not_to_have_attribute("data-live", "")
+    publish(project, namespace, type="missed", each=100)
+    project.start()
+    live(page)
+    expect(page.locator("#log-position")).to_have_text(
+        "Replayed up to entry 101 of 101; kept from 1."
+    )
+    expect(page.locator("#log li").first).to_have_attribute("aria-setsize", "101")
+    complaints.clear()  # of refused connections
 
 
 def test_a_filter_holds_for_what_comes(

@@ -17,17 +17,12 @@ speak(words);
 localise(document);
 const isPast = "past" in root.dataset; // what came before some entry: nothing is added to that
 
-let client, metrics;
-let head = Number(offset); // the last entry that was told
-let mustReplace = false; // the log was cleared, or has a gap: what the server has takes its place
-const look = new Look((page) => mustReplace && replaceLog(page));
-const log = new Log(byId("log"), ({ count, shown }) => {
-  byId("log-empty")?.remove();
-  showPosition();
-  const place = byId("log-count");
-  place.textContent = words.entries.replace("{n}", count.toLocaleString()).replace("{shown}", shown);
-  place.hidden = false;
-});
+let client, metrics, wasOpen;
+let head = Number(offset); // the last entry that is known of
+let reached = Number(byId("log-position").dataset.reached); // the last entry that was told
+let isIncomplete = false; // the log was cleared, or has a gap: what the server has comes before it
+const look = new Look(looked);
+const log = new Log(byId("log"), showLog);
 
 // -- what is told --------------------------------------------------------------------------------
 
@@ -40,14 +35,8 @@ const LINES = {
   control: ({ command, reason, by }) => ["warn", command, reason, by],
 };
 
-function showPosition() {
-  const place = byId("log-position");
-  place.textContent = words.position
-    .replace("{head}", head).replace("{from}", place.dataset.from);
-}
-
 function told({ detail: entry }) {
-  head = entry.id;
+  reach(entry.id);
   if (entry.type !== "event") look.soon();
   if (isPast || (types && entry.type !== "event") || !LINES[entry.type]) return;
   const [look_, name, text, by] = LINES[entry.type](entry);
@@ -60,19 +49,87 @@ function lostTrack(message) {
   const place = byId("log-missed");
   place.textContent = message;
   place.hidden = false;
-  mustReplace = true;
+  isIncomplete = true;
+  log.clear();
   look.now();
 }
 
-function replaceLog(page) {
-  mustReplace = false;
-  log.replace(page.getElementById("log"));
+function looked(page) {
+  byId("log-position").dataset.from = page.getElementById("log-position").dataset.from;
+  head = Math.max(head, page.getElementById("bus").dataset.offset);
+  if (isIncomplete) log.fill(page.getElementById("log"));
+  isIncomplete = false;
+  showPosition();
 }
 
 function counted({ detail }) {
   const now = JSON.stringify(detail);
   if (now !== metrics) look.soon();
   metrics = now;
+}
+
+// -- where it is ---------------------------------------------------------------------------------
+
+function reach(entry) {
+  if (!isPast) reached = Math.max(reached, entry);
+  head = Math.max(head, entry);
+}
+
+function stands({ detail: { state } }) {
+  if (state === "open") {
+    if (wasOpen) look.soon(); // what is no entry has changed meanwhile, too
+    wasOpen = true;
+  } else delete root.dataset.live;
+}
+
+function replayed({ detail }) {
+  reach(detail.cursor);
+  root.dataset.live = "";
+  showPosition();
+}
+
+function showPosition() {
+  const place = byId("log-position");
+  // Behind a filter not every entry is told: once the replay is done, none is missing.
+  const at = types && !isPast && "live" in root.dataset ? head : reached;
+  place.textContent = words.position
+    .replace("{at}", at).replace("{head}", head).replace("{from}", place.dataset.from);
+}
+
+function showLog({ count, held, shown, unseen, oldest, isCut }) {
+  if (held) byId("log-empty")?.remove();
+  showPosition();
+  const number = (n) => n.toLocaleString(document.documentElement.lang);
+  const place = byId("log-count");
+  place.textContent = byId("filter-type").value === (types ?? "")
+    ? words.held.replace("{n}", number(count)).replace("{held}", number(held))
+    : words.matching.replace("{n}", number(shown)).replace("{held}", number(held));
+  place.hidden = false;
+  const newer = byId("log-newer");
+  newer.textContent = words.newer.replace("{n}", number(unseen));
+  newer.hidden = !unseen;
+  if (isCut) showOlder(oldest - 1);
+}
+
+/** The server goes on where the list ends. */
+function showOlder(before) {
+  const link = byId("log-older");
+  const url = new URL(link.href);
+  url.searchParams.set("before", before);
+  link.href = url;
+  link.hidden = false;
+}
+
+function showNewest() {
+  log.toTop();
+  byId("log").focus();
+}
+
+// What is typed filters what is held by how types begin; sent, it is the server's to look for.
+function filter({ target: { value } }) {
+  const wanted = value.trim().replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll("*", "[^.]*");
+  const begins = new RegExp(`^${wanted}`);
+  log.filter(wanted === "" ? null : ({ look, name }) => look === "" && begins.test(name));
 }
 
 // -- what is sent --------------------------------------------------------------------------------
@@ -104,13 +161,17 @@ async function publish(form) {
 
 // -- begin ---------------------------------------------------------------------------------------
 
+byId("log-newer").addEventListener("click", showNewest);
+byId("filter-type").addEventListener("input", filter);
 if (websocket) {
+  if (!isPast) showLog(log); // now, lest it moves the list down when something comes
   client = connectIncubator(websocket, {
     since: Number(offset), epoch, ...(types ? { types: [types] } : {}),
   });
   showStanding(client.connection, words);
   client.addEventListener("entry", told);
-  client.addEventListener("replay_done", () => { root.dataset.live = ""; });
+  client.connection.addEventListener("state", stands);
+  client.addEventListener("replay_done", replayed);
   client.addEventListener("metrics", counted);
   client.addEventListener("gap", () => lostTrack(words.missed));
   client.addEventListener("reset", ({ detail }) => lostTrack(words.reset.replace("{by}", detail.by)));

@@ -1,9 +1,10 @@
-// A log as a list of lines, the newest first. However many come, they are drawn once a frame, and the
-// list never has more than so many: what is older is on the server.
+// A log as a list of lines, the newest first. However many come, they are drawn once a frame, and only
+// those in view are in the document (virtual_list.js). So many are held: what is older is on the server.
 
 import { make } from "./values.js";
+import { VirtualList } from "./virtual_list.js";
 
-const MOST = 200; // lines in the list
+const MOST = 10000; // lines that are held
 const MOST_TEXT = 400; // characters of a line
 
 const clock = (time) => {
@@ -13,47 +14,120 @@ const clock = (time) => {
 
 export class Log {
   count = 0; // lines that came since the page was opened
-  #list;
-  #waiting = [];
+  unseen = 0; // of those that are shown, how many came above what is read
+  isCut = false; // whether lines were let go since there were too many
+  #held; // the newest last
+  #shown; // of these, what the filter leaves
+  #isWanted = null;
+  #view;
   #frame = 0;
   #drawn;
 
-  /** drawn(log): told after each frame in which something was drawn. */
+  /** drawn(log): told after each frame in which there was something new to draw, or `unseen` to tell. */
   constructor(list, drawn = () => {}) {
-    this.#list = list;
     this.#drawn = drawn;
-    list.querySelectorAll("time").forEach(clock);
+    this.#held = this.#shown = linesOf(list);
+    this.#view = new VirtualList(list, (line) => line.row ?? draw(line), () => this.#scrolled());
+    this.#view.show(this.#shown);
   }
 
+  /** How many lines are held. */
+  get held() {
+    return this.#held.length;
+  }
+
+  /** How many of them are shown. */
   get shown() {
-    return this.#list.childElementCount;
+    return this.#shown.length;
   }
 
-  /** line: { offset, at (ISO 8601), look, name, text, by }, as log_lines.py has it. */
-  add(line) {
+  /** The offset of the oldest line that is held. */
+  get oldest() {
+    return this.#held[0]?.offset;
+  }
+
+  /** line: { offset, at (ISO 8601), look, name, text, by }, as log_lines.py has it. What is held already,
+   * or was before it, is not taken again. */
+  add({ offset, at, look, name, text, by }) {
+    if (offset <= this.#held.at(-1)?.offset) return;
+    const line = { offset, at, look, name, text: cut(text), by };
+    const isWanted = !this.#isWanted || this.#isWanted(line);
     this.count += 1;
-    this.#waiting.push(line);
-    // A hidden tab has no frames: what would not be seen anyway is not kept for the next one.
-    if (this.#waiting.length >= 2 * MOST) this.#waiting.splice(0, MOST);
-    this.#frame ||= requestAnimationFrame(() => this.#draw());
+    this.#held.push(line);
+    if (isWanted) this.unseen += 1;
+    if (isWanted && this.#isWanted) this.#shown.push(line);
+    if (this.#held.length >= 2 * MOST) this.#cut(); // a hidden tab has no frames
+    this.#soon();
   }
 
-  /** What the server has now, from a fresh page. */
+  /** Show only the lines that `isWanted` holds for; without it all. */
+  filter(isWanted = null) {
+    this.#isWanted = isWanted;
+    this.#shown = isWanted ? this.#held.filter(isWanted) : this.#held;
+    this.toTop();
+    this.#soon();
+  }
+
+  /** Go to the newest. */
+  toTop() {
+    this.#view.toTop();
+  }
+
+  clear() {
+    this.#held = [];
+    this.filter(this.#isWanted);
+  }
+
+  /** Put what the server has, in a fresh page's list, before what is held. */
+  fill(list) {
+    const older = linesOf(list).filter(({ offset }) => !this.held || offset < this.oldest);
+    this.#held = [...older, ...this.#held];
+    this.filter(this.#isWanted);
+  }
+
+  /** Have what the server has instead of what is held. */
   replace(list) {
-    this.#waiting = [];
-    this.#list.replaceChildren(...list.children);
-    this.#list.querySelectorAll("time").forEach(clock);
+    this.clear();
+    this.fill(list);
+  }
+
+  #soon() {
+    this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
   #draw() {
     this.#frame = 0;
-    const fresh = this.#waiting.splice(0).slice(-MOST).reverse();
-    for (let surplus = this.shown + fresh.length - MOST; surplus > 0; surplus -= 1) {
-      this.#list.lastElementChild?.remove();
-    }
-    this.#list.prepend(...fresh.map(draw));
+    this.#cut();
+    this.#view.show(this.#shown);
+    if (this.#view.isAtTop) this.unseen = 0;
     this.#drawn(this);
   }
+
+  #cut() {
+    const surplus = this.#held.length - MOST;
+    if (surplus <= 0) return;
+    this.isCut = true;
+    this.#held.splice(0, surplus);
+    if (this.#shown === this.#held) return;
+    const kept = this.#shown.findIndex(({ offset }) => offset >= this.oldest);
+    this.#shown.splice(0, kept < 0 ? this.#shown.length : kept);
+  }
+
+  #scrolled() {
+    if (!this.unseen || !this.#view.isAtTop) return;
+    this.unseen = 0;
+    this.#drawn(this);
+  }
+}
+
+/** The lines that the server rendered in a list, the newest last. */
+function linesOf(list) {
+  return [...list.children].reverse().map((row) => {
+    row.querySelectorAll("time").forEach(clock);
+    const state = row.querySelector(":scope > .state");
+    const { textContent: name } = state ?? row.querySelector("b");
+    return { offset: Number(row.dataset.offset), look: state ? "state" : "", name, row };
+  });
 }
 
 function draw({ offset, at, look, name, text, by }) {
@@ -62,10 +136,14 @@ function draw({ offset, at, look, name, text, by }) {
   clock(time);
   const line = make("li", "", time, " ", look ? make("span", `state ${look}`, name) : make("b", "", name));
   if (by) line.append(" ", make("span", "by", by));
-  line.append(" ", make("code", "", text.length > MOST_TEXT ? `${text.slice(0, MOST_TEXT)}…` : text));
+  line.append(" ", make("code", "", text));
   line.dataset.offset = offset;
   return line;
 }
+
+// A slice of a text keeps all of it in memory; its clone does not.
+const cut = (text) =>
+  text.length > MOST_TEXT ? structuredClone(`${text.slice(0, MOST_TEXT)}…`) : text;
 
 /** JSON in one line; nothing for nothing. */
 export const compact = (value) => (value == null ? "" : JSON.stringify(value));
