@@ -20,14 +20,13 @@ from .test_run_admin import START
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-#: The rules of WCAG 2.1, A and AA; for pages that are all ours axe-core's own come to them.
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
-JUDGE = """async (tags) => {
+#: What axe-core finds in the frame that Django's admin has around everything, against no rule of
+#: WCAG: the label of its search box is a picture.
+OF_DJANGO = "label-title-only: #searchbar"
+JUDGE = """async () => {
   const isOver = document.getAnimations().filter((each) => each instanceof CSSTransition);
   await Promise.all(isOver.map(({ finished }) => finished)); // colours on their way are none
-  const { violations } = await axe.run(document, {
-    resultTypes: ["violations"], ...(tags && { runOnly: tags }),
-  });
+  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
   return violations
     .filter(({ impact }) => ["serious", "critical"].includes(impact))
     .flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target}`));
@@ -206,17 +205,16 @@ def test_nothing_serious_is_found_in_the_admins_list(
     path = f"{ADMIN}mashin_surfaces/{model}/"
     page = open_page(path, storage_state=used, reduced_motion="reduce")
     expect(page.locator("#changelist")).to_be_visible()
-    # Django's search box has nothing but a picture for a label, which is against no rule of WCAG.
-    assert judged(page, axe, WCAG) == []
+    assert [wrong for wrong in judged(page, axe) if not wrong.endswith(OF_DJANGO)] == []
 
 
-def judged(page: Page, axe: str, tags: list[str] | None = None) -> list[str]:
-    """What is wrong with it in light and dark; ``tags``: of the rules that count."""
+def judged(page: Page, axe: str) -> list[str]:
+    """What is wrong with it in light and dark."""
     page.evaluate(axe)
     found: list[str] = []
     for scheme in SCHEMES:
         page.emulate_media(color_scheme=scheme)
-        found += (f"{scheme}: {wrong}" for wrong in page.evaluate(JUDGE, tags))
+        found += (f"{scheme}: {wrong}" for wrong in page.evaluate(JUDGE))
     return found
 
 
