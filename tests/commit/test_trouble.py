@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(connection.vendor != "sqlite", reason="it locks and copies SQLite files"),
 ]
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Numbers:

@@ -10,7 +10,7 @@ from mashin_surfaces.rooms.events import Event
 from mashin_surfaces.rooms.outbox import Outbox
 
 #: Seconds within which anything happens.
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 class Reset(NamedTuple):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mashin_surfaces.rooms.outbox import MOST_CHARACTERS, MOST_MESSAGES, Outbox
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 class Socket:

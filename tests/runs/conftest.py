@@ -29,7 +29,7 @@ from mashin_surfaces.steps.effects import registry as effects
 from mashin_surfaces.timers.clock import clock
 from tests.runs import run_effects
 
-DEADLINE = 15.0
+DEADLINE = 30.0
 Entry = dict[str, Any]
 
 MACHINE = """\

@@ -18,7 +18,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 #: Seconds within which anything at all happens.
-PATIENCE = 20
+PATIENCE = 30
 ROOT = Path(__file__).parents[2]
 OURS = "from mashin_surfaces.server.cli import main; main()"
 

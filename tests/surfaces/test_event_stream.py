@@ -15,7 +15,7 @@ from mashin_surfaces.surfaces.event_stream import (
     wants_events,
 )
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 class Source:

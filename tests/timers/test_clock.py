@@ -19,7 +19,7 @@ from .workers import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def make_due(name: str = "job") -> None:

@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from tests.live import LiveProject
 
 HERE = Path(__file__).resolve().parent
-DEADLINE = 10.0
+DEADLINE = 30.0
 COLUMNS = (
     "id, event, surface, principal, credential, request_id, outcome, code, input, output, steps"
 )
