@@ -66,8 +66,7 @@ class Account:
 
 def accounts_of(machine: str, used: Reserved, reserved: Reserved) -> list[Account]:
     """The limits that the machine sets now; none for one without a budget, or that is gone."""
-    if registry.fresh() is None:
-        registry.refresh()
+    registry.current()  # the budget is looked up in it
     budget = Budget.of(machine)
     found: list[Account] = []
     if budget is None:
