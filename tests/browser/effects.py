@@ -54,3 +54,10 @@ def tell(ctx: Any, first: int, count: int) -> None:
     """Publishes so many events, whose data are their numbers."""
     for n in range(first, first + count):
         ctx.publish(f"burst.{n % 10}", n)
+
+
+@tool("seed.make_move")
+def make_move(ctx: Any, **squares: str) -> dict[str, Any]:
+    """The seed's: a move of a game."""
+    ctx.state["current_phase"] = "review"
+    return {"success": True, "move": f"{squares['from']}-{squares['to']}"}
