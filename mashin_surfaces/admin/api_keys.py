@@ -137,7 +137,7 @@ class ApiKeyAdmin(RecordAdmin[ApiKey]):
     form = ApiKeyForm
     change_form_template = "admin/mashin_surfaces/apikey/change_form.html"
     list_display = (
-        "name", "state", "owner", "scope_list", "expires_at", "last_used_at", "key_id",
+        "name", "state", "owner", "scope_list", "expires_at", "last_used_at",
     )  # fmt: skip
     list_filter = (StateFilter,)
     list_select_related = ("owner",)

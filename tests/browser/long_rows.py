@@ -100,7 +100,7 @@ def _access() -> None:
         access(
             surface=f"websocket:/ws/{MACHINE}", machine=MACHINE, principal=PRINCIPAL,
             client="2001:db8:85a3:8d3:1319:8a2e:370:7348", outcome="failed",
-            code="ledger_unavailable", duration_us=123_456_789,
+            code="ledger_unavailable", duration_us=86_399_999_999,
         )
     )  # fmt: skip
 

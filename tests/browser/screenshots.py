@@ -193,6 +193,7 @@ def take_all(browser: Browser, project: LiveProject, camera: Camera) -> None:
     count_words(project)
     page.goto("/word-count")
     camera.take(page, "word-count")
+    project.manage("verify_ledger")  # for the dashboard
     take_admin(page, camera)
     dark = opened(browser, project, "dark", narrow=False).pages[0]
     take_dashboard(dark, camera, "dashboard-dark")
