@@ -1,9 +1,9 @@
 // Follows a run on its page, in the admin or not: the graph by the run's websocket, and what the
 // server rendered by asking for it anew. Where the websocket can't be had, all of it is asked for
-// every few seconds. The page is whole without this: nodes stand in a table.
+// every few seconds. The page is whole without this: nodes stand in a table. What lays out the graph is
+// more than all other scripts together, so it is loaded when the page is there.
 
 import { connectRun } from "./client.js";
-import { Graph } from "./graph.js";
 import { localise, renew } from "./values.js";
 
 const PAUSE = 1000; // milliseconds from a change to the next look at the page, at least
@@ -41,16 +41,27 @@ function show(state) {
 // -- what is told --------------------------------------------------------------------------------
 
 function heard(entry) {
-  if (entry.type === "node_state") graph.update(entry.node_id, entry.status);
-  else if (entry.type === "edge_active") graph.pass(entry.from, entry.to);
+  if (entry.type === "node_state") graph?.update(entry.node_id, entry.status);
+  else if (entry.type === "edge_active") graph?.pass(entry.from, entry.to);
   if (TOLD.includes(entry.type)) changed(entry.offset);
 }
 
 function take({ nodes, offset: at }) {
-  const now = Object.entries(nodes).map(([id, node]) => ({ ...node, id }));
-  if (graph.shows(now)) for (const { id, status } of now) graph.update(id, status);
-  else graph.draw(now);
+  const now = listed(nodes);
+  if (graph?.shows(now)) for (const { id, status } of now) graph.update(id, status);
+  else graph?.draw(now);
   changed(at);
+}
+
+const listed = (nodes) => Object.entries(nodes).map(([id, node]) => ({ ...node, id }));
+
+async function drawGraph() {
+  const drawing = await import("./graph.js").catch(() => null);
+  if (!drawing) return; // not to be had now: the table has it all
+  const place = byId("run-graph");
+  place.hidden = false;
+  graph = new drawing.Graph(place, data.states, data.words);
+  graph.draw(client?.snapshot ? listed(client.snapshot.nodes) : data.nodes);
 }
 
 // -- what the server rendered --------------------------------------------------------------------
@@ -82,7 +93,8 @@ function see(now) {
   const isNew = now?.offset > offset;
   wait = isNew ? SOON : Math.min(LATE, wait * SLOWER);
   if (isNew) {
-    graph.draw(now.nodes);
+    data.nodes = now.nodes;
+    graph?.draw(now.nodes);
     offset = now.offset;
     isOver = now.is_over;
   }
@@ -115,9 +127,8 @@ function isAtHand(part) {
 }
 
 if (data) {
-  byId("run-graph").hidden = false;
-  graph = new Graph(byId("run-graph"), data.states, data.words);
-  graph.draw(data.nodes);
+  if (document.readyState === "complete") drawGraph();
+  else addEventListener("load", drawGraph, { once: true });
   offset = data.offset;
   isOver = data.is_over;
   if (data.is_local) localise(document);
