@@ -47,6 +47,14 @@ WATCH = """() => {
   }).observe(log, { childList: true });
 }"""
 
+#: Resets a namespace, as who looks at the page.
+RESET = """async (namespace) => {
+  const { connectIncubator } = await import("/static/mashin_surfaces/client.js");
+  const bus = connectIncubator("/ws/hive", { namespace });
+  await bus.reset();
+  bus.close();
+}"""
+
 _numbers = count(1)
 
 
@@ -230,6 +238,20 @@ def test_a_page_whose_server_was_killed_is_replayed_what_it_missed(
     )
     expect(page.locator("#log li").first).to_have_attribute("aria-setsize", "101")
     complaints.clear()  # of refused connections
+
+
+def test_after_a_reset_the_log_begins_anew(
+    open_page: OpenPage, project: LiveProject, namespace: str
+) -> None:
+    publish(project, namespace, type="old", each=100)
+    page = signed_in(open_page, f"/hive?namespace={namespace}")
+    live(page)
+    page.evaluate(RESET, namespace)
+    expect(page.locator("#log-missed")).to_have_text("The bus was reset by root.")
+    expect(page.locator("#log li")).to_have_count(0)
+    publish(project, namespace, type="new")
+    expect(page.locator("#log li")).to_have_count(1)
+    assert names(page) == ["new"]
 
 
 def test_a_filter_holds_for_what_comes(

@@ -56,10 +56,12 @@ function lostTrack(message) {
 
 function looked(page) {
   byId("log-position").dataset.from = page.getElementById("log-position").dataset.from;
-  head = Math.max(head, page.getElementById("bus").dataset.offset);
-  if (isIncomplete) log.fill(page.getElementById("log"));
-  isIncomplete = false;
+  const now = page.getElementById("bus").dataset;
+  head = Math.max(head, now.offset);
   showPosition();
+  if (!isIncomplete || now.epoch !== client.epoch) return; // it was on its way when the bus was reset
+  isIncomplete = false;
+  log.fill(page.getElementById("log"));
 }
 
 function counted({ detail }) {
