@@ -74,15 +74,17 @@ class Refusal(Exception):
 
 def wrong(path: str, message: str) -> Refusal:
     """``invalid_input`` because of one value; ``path``: where it is, a JSON Pointer (RFC 6901)."""
-    details = [{"path": path, "code": "value", "message": message}]
-    return Refusal(Code.INVALID_INPUT, message, details=details)
+    return _wrong(path, message, message)
 
 
 def wrong_field(name: str, message: str) -> Refusal:
     """``wrong``, with a message that names the field."""
-    refusal = wrong(f"/{name}", message)
-    refusal.message = f"{name}: {message}"
-    return refusal
+    return _wrong(f"/{name}", message, f"{name}: {message}")
+
+
+def _wrong(path: str, detail: str, message: str) -> Refusal:
+    details = [{"path": path, "code": "value", "message": detail}]
+    return Refusal(Code.INVALID_INPUT, message, details=details)
 
 
 class Recorded(Refusal):
