@@ -13,10 +13,9 @@ from pydantic import ValidationError
 
 from ..conf import settings
 from ..exceptions import Code, Refusal, wrong
-from ..machines.definition import Step
 from ..machines.expressions import ExpressionError
 from ..machines.run_graph import in_order
-from ..steps.nodes import compiled_node
+from ..steps.nodes import NodeStep, compiled_node
 from .change import Change
 from .models import Node
 from .state import RunState
@@ -98,14 +97,11 @@ def _graph(state: RunState) -> dict[str, list[str]]:
 
 def _add(change: Change, given: Any, path: str) -> None:
     state, name = change.state, given.get("id")
-    step = _step(given, path)
-    if step.name != name:
-        raise wrong(f"{path}/step/name", "It is the node's id.")
+    compiled = _compiled(given, path, name)
     if name in state.nodes:
         raise wrong(f"{path}/id", f'There is, or was, a node "{name}" already.')
     if len(state.nodes) >= settings.RUNS.MAX_NODES:
         raise Refusal(Code.TOO_LARGE, f"A run has at most {settings.RUNS.MAX_NODES} nodes.")
-    compiled = compiled_node(step)
     node = Node(
         run=state.run,
         name=name,
@@ -113,7 +109,7 @@ def _add(change: Change, given: Any, path: str) -> None:
         title=str(given.get("title") or name.replace("_", " "))[:200],
         kind=compiled.kind,
         needs=list(given.get("needs") or ()),
-        step=step.model_dump(mode="json", exclude_unset=True),
+        step=_dumped(compiled),
         reserved=0,
     )
     state.nodes[name] = node
@@ -137,11 +133,8 @@ def _alter(change: Change, given: Any, path: str) -> None:
     state = change.state
     node = _unbegun(state, given.get("id"))
     if "step" in given:
-        step = _step(given, path)
-        if step.name != node.name:
-            raise wrong(f"{path}/step/name", "It is the node's id.")
-        compiled = compiled_node(step)
-        node.step = step.model_dump(mode="json", exclude_unset=True)
+        compiled = _compiled(given, path, node.name)
+        node.step = _dumped(compiled)
         node.kind = compiled.kind
         state.steps = {**state.steps, node.name: compiled}
     if "needs" in given:
@@ -158,18 +151,25 @@ def _connect(change: Change, source: str, target: str) -> None:
         change.touch_node(node)
 
 
-def _step(given: Any, path: str) -> Step:
+def _compiled(given: Any, path: str, name: Any) -> NodeStep:
+    """The step that is given for the node with this name."""
     from .store import parsed  # which needs what needs this module
 
     try:
-        step = parsed(given.get("step"))
-        compiled_node(step)
+        compiled = compiled_node(parsed(given.get("step")))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise wrong(f"{path}/step", str(first["msg"])) from None
     except ExpressionError as error:
         raise wrong(f"{path}/step", error.message) from None
-    return step
+    if compiled.definition.name != name:
+        raise wrong(f"{path}/step/name", "It is the node's id.")
+    return compiled
+
+
+def _dumped(compiled: NodeStep) -> dict[str, Any]:
+    """The step as it is kept in its node's row."""
+    return compiled.definition.model_dump(mode="json", exclude_unset=True)
 
 
 def _open_node(state: RunState, name: Any) -> Node:

@@ -125,9 +125,7 @@ class Program:
 
     async def run(self, run: Run) -> Any:
         """The last step's output, of a program that streams the last one; raises ``Refusal``."""
-        if self.is_run:
-            refuse_outside_of_a_run(run, "The machine")
-            self._compile()
+        self._begin(run)
         if self._is_synchronous:
             return self.run_pure(run)
         if run.assumed is None and self.is_stream:
@@ -140,12 +138,15 @@ class Program:
         Close it (``contextlib.aclosing``) to close the effects. A program that does not stream
         has one output.
         """
-        if self.is_run:
-            refuse_outside_of_a_run(run, "The machine")
-            self._compile()
+        self._begin(run)
         async with aclosing(outputs_of(self._steps, run)) as outputs:
             async for output in outputs:
                 yield self._output(run, output)
+
+    def _begin(self, run: Run) -> None:
+        if self.is_run:
+            refuse_outside_of_a_run(run, "The machine")
+            self._compile()
 
     def _output(self, run: Run, last: Any) -> Any:
         """The program's output, where ``last`` is that of the step that ran last."""
