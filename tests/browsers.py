@@ -23,13 +23,14 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """A headless Chromium; the test is skipped, with the reason, where there is none."""
+def chromium(*more: str) -> Iterator[Browser]:
+    """A headless Chromium, with ``more`` arguments; the test is skipped, with the reason, where
+    there is none."""
     path = find_chromium()
     if path is None:
         pytest.skip("There is no Chromium: install it, or name it in the variable CHROMIUM.")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, *more])
         try:
             yield browser
         finally:

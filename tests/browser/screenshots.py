@@ -8,7 +8,6 @@ files smaller.
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,11 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.browsers import chromium
 from tests.live import ROOT, LiveProject
 
-from .conftest import FLAGS, PASSWORD, PATIENCE, USER
+from .conftest import PASSWORD, PATIENCE, USER
 
 WIDE = {"width": 1280, "height": 800}
 NARROW = {"width": 400, "height": 800}
@@ -209,21 +209,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.browser.screenshots", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "docs" / "images")
     folder = parser.parse_args().folder
-    program = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     env = {"MASHIN_ASK": "assume", "DEBUG": "1"}
     machines = [ROOT / "project" / "machines"]
     with (
         tempfile.TemporaryDirectory() as home,
         LiveProject(Path(home), env=env, machines=machines) as project,
-        sync_playwright() as playwright,
+        chromium() as browser,
     ):
         project.manage("shell", "-v", "0", "-c", USER)
         project.api_key("release-bot", "machines:run")
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        try:
-            take_all(browser, project, Camera(folder))
-        finally:
-            browser.close()
+        take_all(browser, project, Camera(folder))
 
 
 if __name__ == "__main__":

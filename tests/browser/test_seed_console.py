@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.browsers import chromium
 from tests.live import LiveProject
 
-from .conftest import FLAGS, HERE, OpenPage
+from .conftest import HERE, OpenPage
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -119,15 +119,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveProject]:
 @pytest.fixture(scope="module")
 def browser(project: LiveProject) -> Iterator[Browser]:
     """One for which our server is at the seed's addresses."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("There is no Chromium here: install chromium or google-chrome.")
     places = ", ".join(f"MAP localhost:{port} {project.host}" for port in (9000, 8080))
-    flags = [*FLAGS, f"--host-resolver-rules={places}"]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=flags)
-        yield chromium
-        chromium.close()
+    with chromium(f"--host-resolver-rules={places}") as made:
+        yield made
 
 
 class Console:
