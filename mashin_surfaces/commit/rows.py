@@ -25,7 +25,10 @@ def insert_rows(
     columns: Sequence[str],
     rows: Sequence[Sequence[Any]],
 ) -> None:
-    """Insert ``rows``; the first value of each must not be None."""
+    """Insert ``rows``; the first value of each must not be None.
+
+    Inside ``atomic()`` what it raises has to end that block: some rows may have been written.
+    """
     connection.ensure_connection()
     quote = connection.ops.quote_name
     target = f"{quote(table)} ({', '.join(quote(column) for column in columns)})"
@@ -66,25 +69,29 @@ def _insert_sqlite(
     ``executemany`` gives up the interpreter's lock for each row, and a busy event loop may keep it
     for 5 ms each time. Sizes are powers of two, so that few statements are prepared; what is left
     over is NULL, and left out by the statement.
+
+    In a transaction a row that can't be written leaves those before it to the rollback that
+    follows (``OR FAIL``): else SQLite keeps a copy of each page for undoing the statement alone.
     """
     raw: sqlite3.Connection = connection.connection
     most = _most_rows(connection, columns)
+    insert = "INSERT OR FAIL" if connection.in_atomic_block else "INSERT"
     with connection.wrap_database_errors:
         for start in range(0, len(rows), most):
             part = rows[start : start + most]
             size = 1 << (len(part) - 1).bit_length()
             values: list[Any] = list(chain.from_iterable(part))
             values.extend([None] * (columns * (size - len(part))))
-            raw.execute(_sqlite_statement(target, columns, size), values)
+            raw.execute(_sqlite_statement(insert, target, columns, size), values)
 
 
 @lru_cache(maxsize=64)
-def _sqlite_statement(target: str, columns: int, size: int) -> str:
+def _sqlite_statement(insert: str, target: str, columns: int, size: int) -> str:
     row = f"({', '.join(['?'] * columns)})"
     if size == 1:
-        return f"INSERT INTO {target} VALUES {row}"  # noqa: S608  own names
+        return f"{insert} INTO {target} VALUES {row}"
     rows = ", ".join([row] * size)
-    return f"INSERT INTO {target} SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL"  # noqa: S608  own names
+    return f"{insert} INTO {target} SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL"  # noqa: S608  own names
 
 
 def _most_rows(connection: BaseDatabaseWrapper, columns: int) -> int:
