@@ -58,8 +58,9 @@ class Threads:
             return
         # Each thread must do it itself; the barrier keeps one from doing it for another.
         together = Barrier(self._threads)
-        for _ in range(self._threads):
-            pool.submit(_close_connections, together)
+        with suppress(RuntimeError):  # the process ends, and they have ended already
+            for _ in range(self._threads):
+                pool.submit(_close_connections, together)
         pool.shutdown()
 
     def _started(self) -> ThreadPoolExecutor:

@@ -15,6 +15,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..conf import settings
+from .checkpoints import Checkpoints
 from .work import Sink, Work
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Committer:
         self._told = False
         # Held here, a fork does not end the parent's connection with the thread that made it.
         self._connection: BaseDatabaseWrapper | None = None
+        self._checkpoints: Checkpoints | None = None
 
     def commit(self, works: Sequence[Work]) -> None:
         """Commit what can be; each work has its ``result`` or its ``error`` afterwards."""
@@ -44,6 +46,8 @@ class Committer:
             groups = self._together(units, groups)
         for sink, members in groups:
             self._items(sink, members)
+        if self._checkpoints is not None:
+            self._checkpoints.look()
         if self._told and self.last_error is None:
             self._told = False
             logger.warning("Works are committed again.")
@@ -51,6 +55,9 @@ class Committer:
     def close(self) -> None:
         """End the connection; the next batch opens another."""
         connection, self._connection = self._connection, None
+        checkpoints, self._checkpoints = self._checkpoints, None
+        if checkpoints is not None:
+            checkpoints.close()
         if connection is None:
             return
         try:
@@ -182,9 +189,10 @@ class Committer:
             connection.__dict__["transaction_mode"] = "IMMEDIATE"
             with connection.cursor() as cursor:
                 cursor.execute(f"PRAGMA busy_timeout = {int(settings.LEDGER.WAIT * 1000)}")
-                # What a statement of many rows needs to be undone alone goes, beyond 64 KiB, into
-                # a file that is made and deleted each time: half of what rows of 100 rooms cost.
+                # What a savepoint needs to be undone goes, beyond 64 KiB, into a file that is made
+                # and deleted each time.
                 cursor.execute("PRAGMA temp_store = MEMORY")
+        self._checkpoints = Checkpoints(connection)
         return connection
 
 
