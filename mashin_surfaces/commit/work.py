@@ -91,11 +91,13 @@ class Work:
         waiter = self.waiter
         if waiter is None or waiter.done():
             return
-        with suppress(InvalidStateError):  # a thread gave up at this very moment
+        try:
             if self.error is None:
                 waiter.set_result(self.result)
             else:
                 waiter.set_exception(_carried(self.error))
+        except InvalidStateError:  # a thread gave up at this very moment
+            pass
 
 
 def _carried(error: BaseException) -> BaseException:

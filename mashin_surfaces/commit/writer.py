@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future as ThreadFuture
 from contextlib import suppress
 from queue import SimpleQueue
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Item = TypeVar("Item")
+Companion = tuple[Sink[Any], Any]
 
 #: Works of one transaction; the rest waits for the next.
 MOST_IN_A_BATCH = 512
@@ -41,8 +42,9 @@ FLUSH_TIMEOUT = 10.0
 class GroupCommit:
     """The writer of one database. Every method may be called from any thread or loop.
 
-    A caller is suspended until its work is committed, at most ``LEDGER["WAIT"]`` seconds. When
-    ``LEDGER["QUEUE"]`` works wait, others wait at the door; what nobody waits for is then lost.
+    A caller is suspended until its work is committed, at most ``LEDGER["WAIT"]`` seconds; the work
+    is in the queue from the call on, awaited or not. When ``LEDGER["QUEUE"]`` works wait, others
+    wait at the door; what nobody waits for is then lost.
     """
 
     def __init__(self, alias: str) -> None:
@@ -60,22 +62,18 @@ class GroupCommit:
 
     # -- those who wait -------------------------------------------------------------------------
 
-    async def put(self, sink: Sink[Item], item: Item) -> None:
+    def put(self, sink: Sink[Item], item: Item) -> Awaitable[None]:
         """Have ``sink`` write ``item``; returns when it is committed, else ``CommitFailed``.
 
         The item of a caller that is cancelled is written all the same.
         """
-        await self._wait(sink, item)
+        return self._wait(sink, item)
 
-    async def put_together(
-        self, sink: Sink[Item], item: Item, *companions: tuple[Sink[Any], Any]
-    ) -> None:
+    def put_together(self, sink: Sink[Item], item: Item, *companions: Companion) -> Awaitable[None]:
         """``put``, with other sinks' items in the same transaction; waits for the first."""
-        await self._wait(sink, item, [Work(other, each, None) for other, each in companions])
+        return self._wait(sink, item, companions)
 
-    async def run(
-        self, unit: Callable[[BaseDatabaseWrapper], T], *companions: tuple[Sink[Any], Any]
-    ) -> T:
+    def run(self, unit: Callable[[BaseDatabaseWrapper], T], *companions: Companion) -> Awaitable[T]:
         """``unit(connection)`` in a savepoint of the transaction; its result once committed.
 
         What the unit raises is raised here, and undoes only this unit. It runs once at most, on
@@ -83,9 +81,7 @@ class GroupCommit:
         nobody knows whether it counts. ``companions``: other sinks' items for the same
         transaction, written after it.
         """
-        works = [Work(other, each, None) for other, each in companions]
-        result: T = await self._wait(None, unit, works)
-        return result
+        return self._wait(None, unit, companions)
 
     def put_now(self, sink: Sink[Item], item: Item) -> None:
         """``put`` for synchronous code."""
@@ -105,27 +101,31 @@ class GroupCommit:
             return
         self._enqueue(Work(sink, item, None))
 
-    async def _wait(
-        self, sink: Sink[Any] | None, item: Any, companions: Sequence[Work] = ()
-    ) -> Any:
+    def _wait(
+        self, sink: Sink[Any] | None, item: Any, companions: Sequence[Companion] = ()
+    ) -> Awaitable[Any]:
         if len(self._queue) >= settings.LEDGER.QUEUE:
-            await self._wait_at_the_door()
+            return self._wait_at_the_door(sink, item, companions)
         loop = asyncio.get_running_loop()
         side = self._loop_sides.get(loop) or self._loop_side(loop)
         waiter = loop.create_future()
         work = Work(sink, item, waiter, side)
-        work.companions = companions
+        if companions:
+            work.companions = [Work(other, each, None) for other, each in companions]
         side.add(work)
         self._enqueue(work)
-        return await waiter
+        return waiter
 
-    async def _wait_at_the_door(self) -> None:
+    async def _wait_at_the_door(
+        self, sink: Sink[Any] | None, item: Any, companions: Sequence[Companion]
+    ) -> Any:
         """Hold the caller back while too much waits: not in memory, and not for ever."""
         patience = monotonic() + settings.LEDGER.WAIT
         while len(self._queue) >= settings.LEDGER.QUEUE:
             if monotonic() > patience:
                 raise too_long()
             await asyncio.sleep(0.005)
+        return await self._wait(sink, item, companions)
 
     def _wait_now(self, sink: Sink[Any] | None, item: Any) -> Any:
         if threading.current_thread() is self._thread:

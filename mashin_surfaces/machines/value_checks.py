@@ -141,6 +141,8 @@ def python_text(value: Any) -> Any:
 
 
 def output_text(value: Any) -> Any:
+    if type(value) is str and value.isascii():  # the most, and as it should be
+        return value
     value = python_text(value)
     return ready(value) if isinstance(value, str) else value
 

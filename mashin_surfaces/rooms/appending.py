@@ -26,6 +26,7 @@ from .models import Room, RoomEvent
 from .state import applied
 
 COLUMNS = ("room_id", "offset", "type", "payload", "actor", "request_id", "created_at")
+OPEN = Room.Status.OPEN.value
 #: Milliseconds that a batch waits for rooms that somebody else holds, before it goes on without.
 PATIENCE = 50
 #: Seconds for which a room that was not to be had in that time is not waited for again.
@@ -161,24 +162,26 @@ def write(
 
 
 def _append(connection: BaseDatabaseWrapper, item: Append, head: _Head, now: datetime) -> None:
-    if head.status != Room.Status.OPEN and head.status not in item.despite:
+    if head.status != OPEN and head.status not in item.despite:
         raise _shut(head.status)
     if item.expect is not None and item.expect != head.head:
         raise Refusal(
             Code.CONFLICT, f"The room is at offset {head.head}, not at {item.expect}: look again."
         )
-    state = applied(head.state or {}, item.mutations) if item.mutations else head.state
+    state = applied(head.state or {}, item.mutations) if item.mutations else None
     if item.also is not None:
         item.rewind()
         with transaction.atomic(using=connection.alias):
             item.also()
         head.status = item.status or head.status
-    head.state, head.is_changed = state, head.is_changed or bool(item.mutations)
+    if state is not None:
+        head.state, head.is_changed = state, True
     first = head.head + 1
     for event in item.events:
         head.head += 1
         head.events.append(Event(head.head, *event, now))
-    head.notes += [note._replace(after=head.head) for note in item.notes]
+    if item.notes:
+        head.notes += [note._replace(after=head.head) for note in item.notes]
     item.appended = Appended(item.room, head.epoch, first, head.head)
 
 
@@ -190,7 +193,10 @@ def _shut(status: str) -> Refusal:
 
 def _carried(events: list[Event]) -> Sequence[Event]:
     """The events, when they are small enough to go with the bell."""
-    return events if sum(len(event.payload) for event in events) <= MOST_RUNG else ()
+    size = 0
+    for event in events:
+        size += len(event.payload)
+    return events if size <= MOST_RUNG else ()
 
 
 # -- statements -----------------------------------------------------------------------------------
@@ -205,8 +211,10 @@ def _locked(
 ) -> tuple[dict[int, _Head], set[int]]:
     """The rooms, locked until the transaction ends, and the ids of those that others hold."""
     columns = "id, epoch, head, status" + (", state" if with_state else "")
+    if connection.vendor == "sqlite":  # the transaction has the lock
+        return _heads_as_one(connection, columns, rooms), set()
     select = f"SELECT {columns} FROM {Room._meta.db_table} WHERE id IN"  # noqa: S608
-    if not connection.features.has_select_for_update:  # SQLite: the transaction has the lock
+    if not connection.features.has_select_for_update:
         return _heads(connection, f"{select} ({_ids(rooms)})"), set()
     # One order everywhere: no deadlock. Who only refers to a room (a member) is not kept waiting.
     strength = "NO KEY UPDATE" if connection.vendor == "postgresql" else "UPDATE"
@@ -263,18 +271,35 @@ def _waited_for(connection: BaseDatabaseWrapper, select: str) -> dict[int, _Head
 
 def _heads(connection: BaseDatabaseWrapper, statement: str) -> dict[int, _Head]:
     with connection.cursor() as cursor:
-        return _read(cursor, statement)
-
-
-def _read(cursor: Any, statement: str) -> dict[int, _Head]:
-    cursor.execute(statement)
-    return _fetched(cursor)
+        cursor.execute(statement)
+        return _fetched(cursor)
 
 
 def _fetched(cursor: Any) -> dict[int, _Head]:
+    return _made(cursor.fetchall())
+
+
+def _heads_as_one(
+    connection: BaseDatabaseWrapper, columns: str, rooms: Collection[int]
+) -> dict[int, _Head]:
+    """For SQLite: one row for all. The driver gives up the interpreter's lock for each row; and a
+    statement whose text stays the same is prepared once."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT json_group_array(json_array({columns})) FROM {Room._meta.db_table} "  # noqa: S608
+            "WHERE id IN (SELECT value FROM json_each(%s))",
+            [_array(rooms)],
+        )
+        return _made(orjson.loads(cursor.fetchone()[0]))
+
+
+def _array(rooms: Collection[int]) -> str:
+    return orjson.dumps(list(rooms)).decode()
+
+
+def _made(rows: Iterable[Sequence[Any]]) -> dict[int, _Head]:
     return {
-        id: _Head(epoch, head, status, _state(*state))
-        for id, epoch, head, status, *state in cursor.fetchall()
+        id: _Head(epoch, head, status, _state(*state)) for id, epoch, head, status, *state in rows
     }
 
 
@@ -288,7 +313,7 @@ def _insert_events(connection: BaseDatabaseWrapper, heads: dict[int, _Head], now
     at = now.isoformat(" ", "microseconds")
     at = at if connection.vendor == "postgresql" else at[:26]
     rows = [
-        (room, event.offset, event.type, event.payload, event.actor, event.request_id, at)
+        (room, *event[:5], at)  # offset, type, payload, actor, request_id
         for room, head in heads.items()
         for event in head.events
     ]
@@ -306,10 +331,10 @@ def _move_heads(connection: BaseDatabaseWrapper, heads: dict[int, _Head]) -> Non
         for count, rooms in moved.items():
             # They are locked. The same text each time, on SQLite: it is prepared once.
             if connection.vendor == "sqlite":
-                which, value = "IN (SELECT value FROM json_each(%s))", orjson.dumps(rooms).decode()
+                which = "IN (SELECT value FROM json_each(%s))"
                 cursor.execute(
                     f"UPDATE {table} SET head = head + %s WHERE id {which}",  # noqa: S608
-                    [count, value],
+                    [count, _array(rooms)],
                 )
             else:
                 cursor.execute(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from datetime import UTC
 from functools import lru_cache
 from typing import Any
@@ -101,20 +101,20 @@ async def areset(room: int) -> str:
 # -- appending ------------------------------------------------------------------------------------
 
 
-async def aappend(
+def aappend(
     room: int,
     events: Sequence[NewEvent],
     mutations: Sequence[Mutation] = (),
     *,
     expect: int | None = None,
-) -> Appended:
+) -> Coroutine[Any, Any, Appended]:
     """Append events and change the state, together; returns when it is committed.
 
     ``expect``: only when the head is still at this offset. Raises ``Refusal`` (conflict; not_found
     when the room is closed), ``RoomIsGone``, ``ValueError`` for a mutation that does not fit, and
     ``CommitFailed`` when the database can't take it: then nobody is told.
     """
-    return await aput(Append(room, events, mutations, expect))
+    return aput(Append(room, events, mutations, expect))
 
 
 async def aput(item: Append, *companions: tuple[Sink[Any], Any]) -> Appended:

@@ -104,7 +104,7 @@ async def test_nobody_waits_longer_than_the_setting_says_whatever_the_writer_is_
         stuck.set()
         return go_on.wait(PATIENCE)
 
-    first = asyncio.create_task(group.run(unit))
+    first = asyncio.ensure_future(group.run(unit))
     assert await asyncio.to_thread(stuck.wait, PATIENCE)
     with pytest.raises(CommitFailed, match="longer than"):
         await asyncio.wait_for(group.put(numbers, 1), PATIENCE)

@@ -82,9 +82,9 @@ async def test_who_waits_at_the_same_moment_shares_a_transaction(
     group: GroupCommit, numbers: Numbers
 ) -> None:
     numbers.gate.clear()
-    first = asyncio.create_task(group.put(numbers, 0))
+    first = asyncio.ensure_future(group.put(numbers, 0))
     await asyncio.to_thread(numbers.entered.wait, 10)
-    others = [asyncio.create_task(group.put(numbers, n)) for n in range(1, 200)]
+    others = [asyncio.ensure_future(group.put(numbers, n)) for n in range(1, 200)]
     await asyncio.sleep(0)
     assert not first.done()
     numbers.gate.set()
@@ -95,9 +95,9 @@ async def test_who_waits_at_the_same_moment_shares_a_transaction(
 
 async def test_a_poisoned_item_fails_alone(group: GroupCommit, numbers: Numbers) -> None:
     numbers.gate.clear()
-    first = asyncio.create_task(group.put(numbers, 0))
+    first = asyncio.ensure_future(group.put(numbers, 0))
     await asyncio.to_thread(numbers.entered.wait, 10)
-    tasks = [asyncio.create_task(group.put(numbers, n)) for n in (1, 2, -1, 3, 4)]
+    tasks = [asyncio.ensure_future(group.put(numbers, n)) for n in (1, 2, -1, 3, 4)]
     await asyncio.sleep(0)
     numbers.gate.set()
     results = await asyncio.gather(first, *tasks, return_exceptions=True)
@@ -143,9 +143,9 @@ async def test_a_waiter_that_is_cancelled_disturbs_nobody(
     group: GroupCommit, numbers: Numbers
 ) -> None:
     numbers.gate.clear()
-    gone = asyncio.create_task(group.put(numbers, 1))
+    gone = asyncio.ensure_future(group.put(numbers, 1))
     await asyncio.to_thread(numbers.entered.wait, 10)
-    stays = asyncio.create_task(group.put(numbers, 2))
+    stays = asyncio.ensure_future(group.put(numbers, 2))
     await asyncio.sleep(0)
     gone.cancel()
     numbers.gate.set()

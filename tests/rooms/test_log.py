@@ -81,7 +81,7 @@ async def busy_writer() -> AsyncIterator[None]:
         entered.set()
         assert gate.wait(PATIENCE)
 
-    holding = asyncio.create_task(writer().run(hold))
+    holding = asyncio.ensure_future(writer().run(hold))
     assert await asyncio.to_thread(entered.wait, PATIENCE)
     try:
         yield
