@@ -4,6 +4,7 @@ ends cleanly. ``protocol.py`` has the life of one socket."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -89,6 +90,10 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
             self.listen_success(
                 reactor.adoptStreamPort(each.fileno(), each.family, self.http_factory)
             )
+        # What is loaded by now stays. Each full collection walked through it (100,000 objects of
+        # this app alone), and nobody was served for so long.
+        gc.collect()
+        gc.freeze()
         if self._ready:
             self._ready()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -190,6 +191,14 @@ async def page(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def garbage(scope: Scope, receive: Receive, send: Send) -> None:
+    """HTTP: how many objects a full collection walks through, and how many are set aside."""
+    await receive()
+    counts = {"walked": len(gc.get_objects()), "aside": gc.get_freeze_count()}
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": json.dumps(counts).encode()})
+
+
 async def fail(scope: Scope, receive: Receive, send: Send) -> None:
     """HTTP: fails before its answer, or, with a query string, in the middle of it."""
     await forget(scope, receive, send)
@@ -243,7 +252,7 @@ async def whole(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body"})
 
 
-PAGES = {f"/{each.__name__}": each for each in (fail, forget, flow, deaf, whole)}
+PAGES = {f"/{each.__name__}": each for each in (fail, forget, flow, deaf, garbage, whole)}
 WEBSOCKETS = {
     application.__name__: application
     for application in (

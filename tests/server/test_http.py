@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
@@ -24,6 +25,12 @@ def test_an_application_answers(carrier: Carrier) -> None:
     with response_to(carrier, "/") as response:
         assert response.status == 200
         assert int(response.read()) == carrier.process.pid
+
+
+def test_what_is_loaded_is_no_work_for_the_garbage_collector(carrier: Carrier) -> None:
+    with response_to(carrier, "/garbage") as response:
+        counts = json.loads(response.read())
+    assert counts["walked"] < counts["aside"] / 10, counts
 
 
 @pytest.mark.parametrize("path", ["/fail", "/forget"])
