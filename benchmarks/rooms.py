@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from tqdm import tqdm
@@ -22,6 +23,8 @@ MEMBERS = 1000
 #: Messages on their way at once.
 WINDOW = 8
 PUBLISHERS = 100
+#: What the publishers' process is given: words for the table, the number of the only core.
+CORES = {"on all cores": None, "on one core": 1}
 EVENTS = 10_000
 TEXT = "x" * 64
 
@@ -116,27 +119,32 @@ def _order(session: Session, server: Running, name: str, members: int) -> dict[s
 
 
 def measure_publish(session: Session, database: str) -> None:
-    """Publishes per second: into one room and into 100, and the peer's INSERTs."""
+    """Publishes per second: into one room and into 100, and the peer's INSERTs; by a process that
+    has all cores, and by one that leaves the others to the database's server."""
     cases = [
-        ("apublish", PUBLISHERS, 1),
-        ("apublish", PUBLISHERS, 100),
-        ("acreate", 1, 1),
-        ("acreate", PUBLISHERS, 1),
+        (*case, cores)
+        for case in (
+            ("apublish", PUBLISHERS, 1),
+            ("apublish", PUBLISHERS, 100),
+            ("acreate", 1, 1),
+            ("acreate", PUBLISHERS, 1),
+        )
+        for cores in CORES
     ]
     with databases(database, session.folder) as (url, _), valkey() as layer:
         prepare(OURS, url)
         with tqdm(total=session.rounds * len(cases), desc=f"{database} publish") as progress:
             for _ in range(session.rounds):
-                for kind, publishers, rooms in cases:
-                    rate = publishes(session, url, layer.url, kind, publishers, rooms)
-                    name = f"{kind} {publishers} {rooms}"
+                for kind, publishers, rooms, cores in cases:
+                    rate = publishes(session, url, layer.url, kind, publishers, rooms, CORES[cores])
+                    name = f"{kind} {publishers} {rooms} {cores}"
                     session.note(f"{database} {name}", rate)
                     progress.set_postfix_str(f"{name}: {rate:.0f}/s")
                     progress.update()
 
 
 def publishes(
-    session: Session, url: str, layer: str, kind: str, publishers: int, rooms: int
+    session: Session, url: str, layer: str, kind: str, publishers: int, rooms: int, core: int | None
 ) -> float:
     """Per second, in a process of their own."""
     order = {
@@ -144,7 +152,7 @@ def publishes(
         "warm_up": session.seconds / 3, "seconds": session.seconds,
     }  # fmt: skip
     settings = environment(OURS.settings, url, layer)
-    return session.client("publishers", order, **settings)["per_second"]
+    return session.client("publishers", order, core, **settings)["per_second"]
 
 
 # -- replay ---------------------------------------------------------------------------------------
@@ -220,14 +228,16 @@ def targets(database: str) -> list[Target | Limit]:
             f"{broadcast} uvicorn passing", f"{broadcast} node", 0.6,
         ),
     ]  # fmt: skip
-    for rooms, words in ((1, "one room"), (100, "100 rooms")):
-        ours = f"{database} apublish {PUBLISHERS} {rooms}"
-        title = f"{database}, {PUBLISHERS} publishers, {words}, durable publishes/s, against"
+    for (rooms, words), cores in product(((1, "one room"), (100, "100 rooms")), CORES):
+        ours = f"{database} apublish {PUBLISHERS} {rooms} {cores}"
+        title = (
+            f"{database}, {PUBLISHERS} publishers {cores}, {words}, durable publishes/s, against"
+        )
         found += [
-            Target(f"{title} an INSERT each", ours, f"{database} acreate 1 1", 10),
+            Target(f"{title} an INSERT each", ours, f"{database} acreate 1 1 {cores}", 10),
             Target(
                 f"{title} an INSERT each, {PUBLISHERS} at once",
-                ours, f"{database} acreate {PUBLISHERS} 1", 10,
+                ours, f"{database} acreate {PUBLISHERS} 1 {cores}", 10,
             ),
         ]  # fmt: skip
     title = f"{database}, replay of {EVENTS:,} events"

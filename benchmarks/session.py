@@ -35,10 +35,14 @@ class Session:
     def median(self, name: str) -> float | None:
         return median(self.numbers[name]) if name in self.numbers else None
 
-    def client(self, module: str, order: dict[str, Any], **environment: str) -> dict[str, float]:
-        """Run a load client on the second core; what it measured."""
+    def client(
+        self, module: str, order: dict[str, Any], core: int | None = 1, **environment: str
+    ) -> dict[str, float]:
+        """Run a load client, on the second core if nothing else is said (None: on any); what it
+        measured."""
+        where = [] if core is None else pin(core)
         done = subprocess.run(
-            [*pin(1), sys.executable, "-m", f"benchmarks.{module}", json.dumps(order)],
+            [*where, sys.executable, "-m", f"benchmarks.{module}", json.dumps(order)],
             cwd=ROOT, env=environment or None, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
