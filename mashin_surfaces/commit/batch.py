@@ -200,8 +200,13 @@ def _by_sink(works: Sequence[Work]) -> list[Group]:
     """Items of one sink together, in the order of arrival; sinks in the order of their turns."""
     found: dict[int, Group] = {}
     for work in works:
-        if work.sink is not None:
-            found.setdefault(id(work.sink), (work.sink, []))[1].append(work)
+        sink = work.sink
+        if sink is None:
+            continue
+        group = found.get(id(sink))
+        if group is None:
+            group = found[id(sink)] = (sink, [])
+        group[1].append(work)
     return sorted(found.values(), key=_turn)
 
 

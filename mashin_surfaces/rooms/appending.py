@@ -114,16 +114,20 @@ class AppendSink:
 class _Head:
     """A locked room while the batch is written."""
 
-    __slots__ = ("before", "epoch", "events", "head", "is_changed", "notes", "state", "status")
+    __slots__ = (
+        "before", "characters", "epoch", "events", "head", "is_changed", "notes", "state", "status",
+    )  # fmt: skip
 
-    def __init__(self, epoch: str, head: int, status: str, state: Any) -> None:
+    def __init__(self, id: int, epoch: str, head: int, status: str, state: Any = None) -> None:
         self.epoch = epoch
         self.head = self.before = head
         self.status = status
-        self.state: dict[str, Any] | None = state
+        #: Of a JSON column the driver gives the text, or already an object.
+        self.state: dict[str, Any] | None = json.loads(state) if type(state) is str else state
         self.is_changed = False
         self.events: list[Event] = []
-        self.notes: list[Note] = []
+        self.characters = 0  # of their payloads
+        self.notes: Sequence[Note] = ()
 
 
 def write(
@@ -155,7 +159,14 @@ def write(
     _insert_events(connection, heads, now)
     _move_heads(connection, heads)
     return [
-        Bell(room, head.epoch, head.before + 1, head.head, _carried(head.events), head.notes)
+        Bell(
+            room,
+            head.epoch,
+            head.before + 1,
+            head.head,
+            head.events if head.characters <= MOST_RUNG else (),
+            head.notes,
+        )
         for room, head in heads.items()
         if head.events or head.notes
     ]
@@ -180,8 +191,9 @@ def _append(connection: BaseDatabaseWrapper, item: Append, head: _Head, now: dat
     for event in item.events:
         head.head += 1
         head.events.append(Event(head.head, *event, now))
+        head.characters += len(event.payload)
     if item.notes:
-        head.notes += [note._replace(after=head.head) for note in item.notes]
+        head.notes = [*head.notes, *(note._replace(after=head.head) for note in item.notes)]
     item.appended = Appended(item.room, head.epoch, first, head.head)
 
 
@@ -189,14 +201,6 @@ def _shut(status: str) -> Refusal:
     if status == Room.Status.CLOSED:
         return Refusal(Code.NOT_FOUND, "This room is closed.")
     return Refusal(Code.CONFLICT, f"This room is {status}.", subject=status)
-
-
-def _carried(events: list[Event]) -> Sequence[Event]:
-    """The events, when they are small enough to go with the bell."""
-    size = 0
-    for event in events:
-        size += len(event.payload)
-    return events if size <= MOST_RUNG else ()
 
 
 # -- statements -----------------------------------------------------------------------------------
@@ -298,24 +302,16 @@ def _array(rooms: Collection[int]) -> str:
 
 
 def _made(rows: Iterable[Sequence[Any]]) -> dict[int, _Head]:
-    return {
-        id: _Head(epoch, head, status, _state(*state)) for id, epoch, head, status, *state in rows
-    }
-
-
-def _state(value: Any = None) -> dict[str, Any] | None:
-    """A JSON column as the driver gives it: text, or already an object."""
-    loaded: dict[str, Any] | None = json.loads(value) if isinstance(value, str) else value
-    return loaded
+    return {row[0]: _Head(*row) for row in rows}
 
 
 def _insert_events(connection: BaseDatabaseWrapper, heads: dict[int, _Head], now: datetime) -> None:
     at = now.isoformat(" ", "microseconds")
     at = at if connection.vendor == "postgresql" else at[:26]
     rows = [
-        (room, *event[:5], at)  # offset, type, payload, actor, request_id
+        (room, offset, type, payload, actor, request_id, at)
         for room, head in heads.items()
-        for event in head.events
+        for offset, type, payload, actor, request_id, _ in head.events
     ]
     if rows:
         insert_rows(connection, RoomEvent._meta.db_table, COLUMNS, rows)
