@@ -96,10 +96,13 @@ class Follower:
         return self.joined
 
     async def is_followed(self) -> None:
-        """Returns when this process is surely in the group of its room."""
+        """Returns when this process is surely in the group of its room, and has read what may have
+        been rung before it was."""
         assert self.place is not None
         async with asyncio.timeout(DEADLINE):
             await self.place.room.followed.wait()
+            while self.place.room.filling is not None:
+                await asyncio.wait([self.place.room.filling])
 
     def _welcome(self, joined: Joined) -> None:
         assert self.joined is None, "it is welcomed once"
