@@ -64,7 +64,10 @@ def _measure_rooms(session: Session) -> None:
         prepare(OURS, url)
         for _ in range(session.rounds):
             for kind, number in tqdm(cases, desc="rooms"):
-                rate = rooms.publishes(session, url, layer.url, kind, rooms.PUBLISHERS, number, 1)
+                core = rooms.CORES["on one core"]
+                rate = rooms.publishes(
+                    session, url, layer.url, kind, rooms.PUBLISHERS, number, core
+                )
                 session.note(f"rooms {kind} {number}", 1e6 / rate)
 
 

@@ -192,7 +192,7 @@ class Committer:
                 # What a savepoint needs to be undone goes, beyond 64 KiB, into a file that is made
                 # and deleted each time.
                 cursor.execute("PRAGMA temp_store = MEMORY")
-        self._checkpoints = Checkpoints(connection)
+            self._checkpoints = Checkpoints(connection)
         return connection
 
 

@@ -26,7 +26,7 @@ LONGEST = 16_000
 
 
 class Checkpoints:
-    """Those of one writer's connection; its methods are for the writer's thread."""
+    """Those of a writer's connection to SQLite; its methods are for the writer's thread."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection
@@ -37,8 +37,6 @@ class Checkpoints:
 
     def _take_over(self) -> bool:
         """Whether the log is ours to write back."""
-        if self._connection.vendor != "sqlite":
-            return False
         with self._connection.cursor() as cursor:
             cursor.execute("PRAGMA journal_mode")
             mode = cursor.fetchone()

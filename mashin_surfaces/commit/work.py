@@ -49,6 +49,10 @@ class Sink(Protocol[Item_contra]):
     def settle(self, committed: bool) -> None: ...
 
 
+#: An item of another sink for the same transaction.
+Companion = tuple[Sink[Any], Any]
+
+
 class Work:
     """One item or unit, since when it waits, and what became of it.
 

@@ -25,13 +25,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..conf import settings
 from .batch import Committer
-from .work import LoopSide, Sink, Work, too_long
+from .work import Companion, LoopSide, Sink, Work, too_long
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-Companion = tuple[Sink[Any], Any]
 
 #: Works of one transaction; the rest waits for the next.
 MOST_IN_A_BATCH = 512

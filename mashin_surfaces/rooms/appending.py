@@ -218,8 +218,6 @@ def _locked(
     if connection.vendor == "sqlite":  # the transaction has the lock
         return _heads_as_one(connection, columns, rooms), set()
     select = f"SELECT {columns} FROM {Room._meta.db_table} WHERE id IN"  # noqa: S608
-    if not connection.features.has_select_for_update:
-        return _heads(connection, f"{select} ({_ids(rooms)})"), set()
     # One order everywhere: no deadlock. Who only refers to a room (a member) is not kept waiting.
     strength = "NO KEY UPDATE" if connection.vendor == "postgresql" else "UPDATE"
     if held is None or connection.vendor != "postgresql":
@@ -264,7 +262,7 @@ def _waited_for(connection: BaseDatabaseWrapper, select: str) -> dict[int, _Head
             )
             cursor.nextset()
             cursor.nextset()
-            return _fetched(cursor)
+            return _made(cursor.fetchall())
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) != "55P03":  # lock_not_available
             raise
@@ -276,11 +274,7 @@ def _waited_for(connection: BaseDatabaseWrapper, select: str) -> dict[int, _Head
 def _heads(connection: BaseDatabaseWrapper, statement: str) -> dict[int, _Head]:
     with connection.cursor() as cursor:
         cursor.execute(statement)
-        return _fetched(cursor)
-
-
-def _fetched(cursor: Any) -> dict[int, _Head]:
-    return _made(cursor.fetchall())
+        return _made(cursor.fetchall())
 
 
 def _heads_as_one(

@@ -19,7 +19,7 @@ from django.conf import settings as django_settings
 from django.db import IntegrityError, connections, router, transaction
 from django.db.models import DateTimeField, F, Func
 
-from ..commit import CommitFailed, Sink, writer
+from ..commit import CommitFailed, Companion, writer
 from ..conf import settings
 from ..threads import Threads
 from ..timers.moments import exclusive
@@ -117,7 +117,7 @@ def aappend(
     return aput(Append(room, events, mutations, expect))
 
 
-async def aput(item: Append, *companions: tuple[Sink[Any], Any]) -> Appended:
+async def aput(item: Append, *companions: Companion) -> Appended:
     """``aappend`` of a request, with other sinks' items in its transaction."""
     deadline = time.monotonic() + settings.LEDGER.WAIT
     while True:

@@ -60,8 +60,8 @@ async def apublish(
     machine: str, value: Any, topic: str = "", *, durable: bool = True
 ) -> int | None:
     """``publish`` on an event loop. It is not part of any transaction of the caller."""
-    event = _event(_machine(machine, registry.fresh() or await registry.acurrent()), value)
-    room = _remembered(machine, topic) or await aroom_of_topic(machine, topic)
+    event = _event(_machine(machine, await registry.acurrent()), value)
+    room = await aroom_of_topic(machine, topic)
     if not durable:
         _ring(room, event)
         return None

@@ -21,7 +21,7 @@ from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
-from ..commit import CommitFailed, Sink, writer
+from ..commit import CommitFailed, Companion, writer
 from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..ledger.access import Access
@@ -277,7 +277,7 @@ def _look() -> Found:
     return Found(due, held, max(SOONEST, min(LOOK, wait)))
 
 
-async def _written_once(creation: Creation, *rows: tuple[Sink[Any], Any]) -> Run:
+async def _written_once(creation: Creation, *rows: Companion) -> Run:
     """The run that was asked for under a key: this one, or the one that is there."""
     until = monotonic() + settings.LEDGER.WAIT
     while True:
