@@ -105,7 +105,8 @@ class Room:
                 return
 
     def begin(self) -> None:
-        """Publish until every member has got something, then start counting."""
+        """Publish until every member has got something, and then what each waits for: behind it
+        nothing older can come. Then start counting."""
         deadline = time.monotonic() + PATIENCE
         while len(self.heard) < len(self.members):
             if time.monotonic() > deadline:
@@ -117,6 +118,16 @@ class Room:
                 for number, data in self.take(QUIET):
                     self.heard.add(number)
                     self.frame = data[: _frame_length(data)]
+        last = str(self.publish()).encode()
+        waiting = dict.fromkeys(self.members, b"")
+        while waiting:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{len(waiting)} members got only what was published earlier.")
+            for number, data in self.take(1.0):
+                if number in waiting:
+                    waiting[number] = waiting[number][-len(last) :] + data
+                    if last in waiting[number]:
+                        del waiting[number]
         self.settle()
         self.published = self.bytes = 0
         gc.collect()
