@@ -94,8 +94,7 @@ def open_page(browser: Browser, project: LiveProject, complaints: list[str]) -> 
     contexts = []
 
     def hear(message: ConsoleMessage) -> None:
-        is_icon = message.location["url"].endswith("/favicon.ico")  # Django's admin has none
-        if message.type in {"error", "warning"} and not is_icon:
+        if message.type in {"error", "warning"}:
             complaints.append(f"{message.text} ({message.location})")
 
     def open_it(path: str, **options: Any) -> Page:
