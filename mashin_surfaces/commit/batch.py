@@ -135,11 +135,9 @@ class Committer:
         items = [work.item for work in works]
         try:
             connection = self._open()
-            is_one_statement = getattr(sink, "is_one_statement", None)
+            at_once = getattr(sink, "write_at_once", None)
             with connection.wrap_database_errors:
-                if is_one_statement is not None and is_one_statement(connection, len(items)):
-                    sink.write(connection, items)
-                else:
+                if at_once is None or not at_once(connection, items):
                     with transaction.atomic(using=self.alias):
                         sink.write(connection, items)
         except (OperationalError, InterfaceError) as error:

@@ -37,9 +37,9 @@ class Sink(Protocol[Item_contra]):
     """Writes items of one kind; its methods are called on the writer's thread.
 
     ``settle`` is told after each ``write`` whether what was written is committed; a False may also
-    mean that nobody knows. A sink may have ``is_one_statement(connection, count) -> bool``: True
-    says that ``write`` of so many items is a single statement, which needs no transaction around
-    it when nothing else waits. ``turn``: sinks of a transaction write in this order.
+    mean that nobody knows. A sink may have ``write_at_once(connection, items) -> bool``: asked when
+    nothing else waits, it writes them by a single statement, which needs no transaction around it,
+    or does nothing and says False. ``turn``: sinks of a transaction write in this order.
     """
 
     turn: int

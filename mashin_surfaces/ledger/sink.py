@@ -30,6 +30,14 @@ class AccessSink:
         self._lane = Lane()
         self._head = (0, self._lane.head)
 
+    def write_at_once(
+        self, connection: BaseDatabaseWrapper, items: Sequence[Access | Callable[[], Access | None]]
+    ) -> bool:
+        if not is_one_insert(connection, len(COLUMNS), len(items)):
+            return False
+        self.write(connection, items)
+        return True
+
     def write(
         self, connection: BaseDatabaseWrapper, items: Sequence[Access | Callable[[], Access | None]]
     ) -> None:
@@ -48,9 +56,6 @@ class AccessSink:
         self._head = (seq, head)
         if rows:
             _insert(connection, rows)
-
-    def is_one_statement(self, connection: BaseDatabaseWrapper, count: int) -> bool:
-        return is_one_insert(connection, len(COLUMNS), count)
 
     def settle(self, committed: bool) -> None:
         if committed:

@@ -20,6 +20,7 @@ from ..rooms.events import Bell
 from ..rooms.log import database
 from ..rooms.models import Room, RoomEvent
 from ..rooms.storable import has_nul
+from ..timers.moments import exclusive
 from .definition import PanelTool, ToolDefinition, judged, of_machine
 from .due import CLOCKS, clockwork
 from .models import Due, Panel, PanelRequest, Suspension
@@ -279,8 +280,12 @@ def page(after: str | None, limit: int, may_read: Any) -> tuple[list[dict[str, A
 def delete(key: str) -> None:
     """Take a panel away with all that is its; its members are told. ``Refusal`` (not_found)."""
     panel = find(key)
-    room = panel.room
-    with transaction.atomic(using=database()):
+    with exclusive(database()):
+        # Locked before its log goes: what somebody is just appending would be left behind.
+        rooms = Room.objects.using(database()).select_for_update()
+        room = rooms.filter(pk=panel.pk).first()
+        if room is None:  # somebody was quicker
+            return
         room.delete()
         bell = Bell(panel.pk, "", room.head + 1, room.head)
         transaction.on_commit(lambda: doorbell.ring([bell]), using=database())

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from django.conf import settings as django_settings
 from django.db import IntegrityError, connections, router, transaction
-from django.db.models import DateTimeField, F, Func
+from django.db.models import DateTimeField, F, Func, QuerySet
 
 from ..commit import CommitFailed, Companion, writer
 from ..conf import settings
@@ -161,7 +161,17 @@ def put(item: Append) -> Appended:
 
 def read(room: int, after: int, limit: int = 500) -> list[Event]:
     """Up to ``limit`` events with offsets above ``after``, in order."""
+    after = max(after, 0)
     found = RoomEvent.objects.using(database()).filter(room_id=room, offset__gt=after)
+    # There are no holes, so it is known where the part ends. PostgreSQL must be told: until it has
+    # heard how long a log has become, it may read and sort all that follows for each part.
+    events = _events(found.filter(offset__lte=after + limit), limit)
+    if events and events[0].offset == after + 1:
+        return events
+    return _events(found, limit)  # the beginning is trimmed, or there is no more
+
+
+def _events(found: QuerySet[RoomEvent], limit: int) -> list[Event]:
     found = found.order_by("offset")
     if connections[database()].vendor != "postgresql" or not django_settings.USE_TZ:
         return [Event(*row) for row in found.values_list(*_EVENT)[:limit]]

@@ -73,6 +73,9 @@ class RoomEvent(models.Model):
         on_delete=models.CASCADE,
         related_name="events",
         db_index=False,  # the constraint's index begins with it
+        # Who adds events holds the room's lock, and so does who deletes a room. The database would
+        # look each event's room up once more: a fifth of what a batch costs PostgreSQL.
+        db_constraint=False,
         verbose_name=_("room"),
     )
     offset = models.BigIntegerField(_("offset"))

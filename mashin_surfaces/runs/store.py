@@ -19,7 +19,7 @@ from uuid import uuid4
 from django.db import IntegrityError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..commit.rows import insert_rows
+from ..commit.rows import insert_rows, time_text
 from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..governance.door import GovernedMachine, governed
@@ -27,9 +27,9 @@ from ..machines.definition import MachineDefinition, Step
 from ..machines.models import MachineRevision
 from ..machines.registry import CompiledMachine, registry
 from ..machines.run_graph import needs_of
-from ..rooms.appending import COLUMNS as EVENT_COLUMNS
 from ..rooms.log import database
 from ..rooms.models import Room, RoomEvent
+from ..rooms.statements import EVENT_COLUMNS
 from ..steps.nodes import NodeStep
 from ..timers import process
 from .accounts import amount
@@ -150,8 +150,7 @@ def write(connection: BaseDatabaseWrapper, creations: Sequence[Creation]) -> Non
 
 
 def _events(connection: BaseDatabaseWrapper, creation: Creation) -> Iterator[tuple[Any, ...]]:
-    room, at = creation.state.run.room_id, creation.change.now.isoformat(" ", "microseconds")
-    at = at if connection.vendor == "postgresql" else at[:26]
+    room, at = creation.state.run.room_id, time_text(connection, creation.change.now)
     for offset, event in enumerate(creation.change.events, 1):
         yield (room, offset, event.type, event.payload, event.actor, "", at)
 

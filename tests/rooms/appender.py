@@ -9,6 +9,7 @@ output tells that it is done. Ends with its input.
 ``many name appends room…``     four chains of appends, three on the loop and one on a thread,
                                 where every tenth is a transaction of its own over all rooms;
                                 done: ``name done``
+``plain name appends room…``    the same, and the state stays as it is
 ==============================  ===================================================================
 
 The payloads of ``many`` are ``{"chain": …, "number": …, "part": …}``. Its appends have one part or
@@ -22,6 +23,7 @@ import json
 import random
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import django
 
@@ -37,27 +39,31 @@ from mashin_surfaces.rooms.events import Mutation, NewEvent  # noqa: E402
 from tests.ledger.rows import access  # noqa: E402
 
 
-def append_of(chain: str, number: int, size: int) -> tuple[list[NewEvent], list[Mutation]]:
+def append_of(
+    chain: str, number: int, size: int, *, is_plain: bool
+) -> tuple[list[NewEvent], list[Mutation]]:
     """The events of an append, and what it makes of the state."""
     payloads = [{"chain": chain, "number": number, "part": part} for part in range(size)]
     events = [NewEvent("t", json.dumps(payload)) for payload in payloads]
-    mutations: list[Mutation] = [
-        {"op": "set", "key": key, "value": payloads[-1]} for key in ("last", chain)
-    ]
+    mutations: list[Mutation] = (
+        []
+        if is_plain
+        else [{"op": "set", "key": key, "value": payloads[-1]} for key in ("last", chain)]
+    )
     return events, mutations
 
 
-async def on_the_loop(chain: str, appends: int, rooms: Sequence[int]) -> None:
+async def on_the_loop(chain: str, appends: int, rooms: Sequence[int], *, is_plain: bool) -> None:
     choice = random.Random(chain)
     for number in range(appends):
-        events, mutations = append_of(chain, number, choice.choice((1, 1, 1, 3)))
+        events, mutations = append_of(chain, number, choice.choice((1, 1, 1, 3)), is_plain=is_plain)
         await log.aappend(choice.choice(rooms), events, mutations)
 
 
-def on_a_thread(chain: str, appends: int, rooms: Sequence[int]) -> None:
+def on_a_thread(chain: str, appends: int, rooms: Sequence[int], *, is_plain: bool) -> None:
     choice = random.Random(chain)
     for number in range(appends):
-        events, mutations = append_of(chain, number, 1)
+        events, mutations = append_of(chain, number, 1, is_plain=is_plain)
         if number % 10:
             log.append(choice.choice(rooms), events, mutations)
         else:
@@ -74,11 +80,12 @@ async def do(line: str) -> None:
         case ["access", name]:
             await record(access(surface=name))
             done = "written"
-        case ["many", name, appends, *rooms]:
+        case ["many" | "plain" as kind, name, appends, *rooms]:
             numbers, each = [int(room) for room in rooms], int(appends) // CHAINS
+            work: dict[str, Any] = {"appends": each, "rooms": numbers, "is_plain": kind == "plain"}
             await asyncio.gather(
-                *(on_the_loop(f"{name}.{chain}", each, numbers) for chain in range(CHAINS - 1)),
-                asyncio.to_thread(on_a_thread, f"{name}.{CHAINS - 1}", each, numbers),
+                *(on_the_loop(f"{name}.{chain}", **work) for chain in range(CHAINS - 1)),
+                asyncio.to_thread(on_a_thread, f"{name}.{CHAINS - 1}", **work),
             )
             done = "done"
         case _:

@@ -21,6 +21,8 @@ from mashin_surfaces.rooms.appending import Append, RoomIsGone
 from mashin_surfaces.rooms.events import Appended, Event, Mutation, NewEvent, Note, RoomHead
 from mashin_surfaces.rooms.hub import hub
 from mashin_surfaces.rooms.models import Room, RoomEvent
+from tests import plans
+from tests.rooms.holding import held
 from tests.rooms.members import PATIENCE, Closed, Listening, Reset
 from tests.timers.workers import apart
 
@@ -200,6 +202,29 @@ async def test_members_of_a_room_that_closed_are_told_so(
     await member.until(lambda: len(member.got) > 1)
     assert member.got == ["1:a", Closed(True)]
     await hub().close()
+
+
+@plans.on_postgresql
+def test_a_part_of_a_log_costs_no_more_than_that_part_whatever_the_plan(room: RoomHead) -> None:
+    """PostgreSQL may know nothing of a log that has just grown, and sort all of it each time."""
+    log.append(room.id, [event(n) for n in range(2_000)])
+    with plans.without_ordered_indexes() as most_rows:
+        found = [each.payload for each in log.read(room.id, 500, 100)]
+        assert most_rows() == 100
+    assert found == [str(n) for n in range(500, 600)]
+
+
+def test_what_is_trimmed_is_gone_past(room: RoomHead) -> None:
+    log.append(room.id, [event(n) for n in range(1, 11)])
+    RoomEvent.objects.filter(room=room.id, offset__lte=6).delete()
+    Room.objects.filter(pk=room.id).update(floor=6)
+    for after, limit, found in (
+        (0, 3, [7, 8, 9]),
+        (5, 3, [7, 8, 9]),
+        (6, 2, [7, 8]),
+        (8, 9, [9, 10]),
+    ):
+        assert [each.offset for each in log.read(room.id, after, limit)] == found
 
 
 # -- in somebody's transaction --------------------------------------------------------------------
@@ -446,21 +471,10 @@ def test_threads_append_whole_requests_one_after_the_other(room: RoomHead) -> No
 async def test_a_room_that_somebody_holds_holds_up_no_other(
     room: RoomHead, other: RoomHead
 ) -> None:
-    holds, let_go = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with transaction.atomic():
-            log.append(room.id, [event("a")])
-            holds.set()
-            assert let_go.wait(PATIENCE)
-
-    holding = asyncio.create_task(apart(hold))
-    assert await asyncio.to_thread(holds.wait, PATIENCE)
-    waiting = asyncio.create_task(log.aappend(room.id, [event("b")]))
-    assert (await log.aappend(other.id, [event("c")])).last == 1
-    assert not waiting.done()
-    let_go.set()
-    await holding
+    with held(room.id, event("a")):
+        waiting = asyncio.create_task(log.aappend(room.id, [event("b")]))
+        assert (await log.aappend(other.id, [event("c")])).last == 1
+        assert not waiting.done()
     assert (await waiting).last == 2
     assert await apart(payloads, room) == ["a", "b"]
 

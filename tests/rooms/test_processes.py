@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mashin_surfaces.rooms.appending import HELD
+from mashin_surfaces.rooms.statements import HELD
 from tests.rooms.databases import EVENTS, ROOMS, SQLITE, Appender, SharedDatabase, outcome
 from tests.servers import Postgres, postgres
 
@@ -59,16 +59,18 @@ def state_of(database: SharedDatabase, room: int) -> dict[str, Any]:
     return loaded
 
 
+@pytest.mark.parametrize("plain", [4, 8])
 async def test_eight_processes_append_without_a_gap_a_loss_or_a_disorder(
-    database: SharedDatabase,
+    database: SharedDatabase, plain: int
 ) -> None:
+    """``plain``: how many of them leave the state as it is."""
     rooms = [database.new_room() for _ in range(3)]
     async with AsyncExitStack() as stack:
         appenders = await asyncio.gather(
             *(stack.enter_async_context(Appender(database.env)) for _ in range(PROCESSES))
         )
         every = [
-            appender.begin("many", f"p{number}", APPENDS, *rooms)
+            appender.begin("plain" if number < plain else "many", f"p{number}", APPENDS, *rooms)
             for number, appender in enumerate(appenders)
         ]
         for each in every:
@@ -86,7 +88,10 @@ async def test_eight_processes_append_without_a_gap_a_loss_or_a_disorder(
                 assert number > last.get(chain, {"number": -1})["number"]
             last[chain] = payload
             numbers[chain].add(number)
-        assert state_of(database, room) == {**last, "last": log[-1]}
+        state = {chain: each for chain, each in last.items() if int(chain[1]) >= plain}
+        if state:
+            state["last"] = [each for each in log if each["chain"] in state][-1]
+        assert state_of(database, room) == state
     assert len(numbers) == PROCESSES * 4
     for seen in numbers.values():
         assert seen == set(range(APPENDS // 4))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +12,7 @@ from mashin_surfaces.models import Execution, Node
 from mashin_surfaces.runs import executions
 from mashin_surfaces.runs.executions import Place
 from tests.runs.conftest import DEADLINE, Runs
+from tests.timers.workers import until, waiting_for_locks
 
 STEPS = """\
     gate begin
@@ -48,20 +48,12 @@ def until_it_waits(begun: Future[bool]) -> None:
     """Returns when it waits for this transaction; SQLite does not tell."""
     if connection.vendor != "postgresql":
         return
-    end = time.monotonic() + DEADLINE
-    waiting = (
-        "SELECT count(*) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    while True:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_stat_clear_snapshot()")  # kept through a transaction
-            cursor.execute(waiting)
-            if cursor.fetchone()[0]:
-                return
+
+    def it_waits() -> bool:
         assert not begun.done(), "it did not wait"
-        assert time.monotonic() < end
-        time.sleep(0.01)
+        return bool(waiting_for_locks())
+
+    until(it_waits, DEADLINE)
 
 
 def test_an_attempt_is_begun_once(place: Place) -> None:

@@ -54,6 +54,17 @@ def nothing_is_locked() -> bool:
     return True
 
 
+def waiting_for_locks() -> list[int]:
+    """PostgreSQL's processes that wait for somebody's lock in this database."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")  # kept through a transaction
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return [pid for (pid,) in cursor.fetchall()]
+
+
 def until(condition: Callable[[], object], patience: float = PATIENCE) -> float:
     """Wait until it holds; how many seconds that took."""
     begun = time.monotonic()
