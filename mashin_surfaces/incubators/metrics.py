@@ -43,17 +43,12 @@ def snapshot(room: int, *, must_keep: bool = False) -> dict[str, Any]:
         row = rows.select_related("room").get(pk=room)
         counts = Counter(row.event_counts)
         tokens, cost = row.published_tokens, row.published_cost
-        position, head = row.counted_to, row.room.head
-        while position < head:
-            events = list(
-                RoomEvent.objects.using(alias)
-                .filter(room=room, offset__gt=position, offset__lte=head)
-                .order_by("offset")
-                .values_list("offset", "type", "payload")[:CHUNK]
+        head = row.room.head
+        for position in range(max(row.counted_to, row.room.floor), head, CHUNK):
+            events = RoomEvent.objects.using(alias).filter(
+                room=room, offset__gt=position, offset__lte=min(position + CHUNK, head)
             )
-            if not events:  # trimmed before they were counted
-                break
-            for _, type, payload in events:
+            for type, payload in events.values_list("type", "payload"):
                 if type == "event":
                     event = orjson.loads(payload)
                     counts[event["event_type"]] += 1
@@ -61,7 +56,6 @@ def snapshot(room: int, *, must_keep: bool = False) -> dict[str, Any]:
                         used = event["data"] if isinstance(event["data"], dict) else {}
                         tokens += int(_number(used.get("tokens"), MOST_TOKENS))
                         cost += Decimal(str(_number(used.get("cost"), float(MOST))))
-            position = events[-1][0]
         tokens, cost = min(tokens, MOST_TOTAL), min(round(cost, 6), MOST_COST)
         if head > row.counted_to and (must_keep or head - row.counted_to >= KEPT_FROM):
             Incubator.objects.using(alias).filter(pk=room).update(

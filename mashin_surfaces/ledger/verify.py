@@ -106,13 +106,21 @@ def _chunks(lane: str) -> Iterator[list[tuple[Any, ...]]]:
     columns = {name: quote(name) for name in (*HASHED, "hash")}
     if connection.vendor == "sqlite":  # keeps the driver from parsing it
         columns["at"] = f"CAST({columns['at']} AS text)"
-    statement = (
+    lane_column, seq = columns["lane"], columns["seq"]
+    select = (
         f"SELECT {', '.join(columns.values())} FROM {quote(SurfaceAccess._meta.db_table)}"  # noqa: S608  own names
-        f" WHERE {columns['lane']} = %s{{}} ORDER BY {columns['seq']} LIMIT {CHUNK}"
+        f" WHERE {lane_column} = %s AND {{}} ORDER BY {seq} LIMIT {CHUNK}"
     )
-    further = statement.format(f" AND {columns['seq']} > %s")
+    # PostgreSQL is told where a part ends: it may not know yet how long a lane has become, and
+    # would read and sort all that follows for each of them.
+    part = select.format(f"{seq} > %s AND {seq} <= %s")
+    last = 0
     with connection.cursor() as cursor:
-        cursor.execute(statement.format(""), [lane])
+        cursor.execute(select.format(f"{seq} <= %s"), [lane, CHUNK])
         while chunk := cursor.fetchall():
             yield chunk
-            cursor.execute(further, [lane, chunk[-1][_SEQ]])
+            last = chunk[-1][_SEQ]
+            cursor.execute(part, [lane, last, last + CHUNK])
+        cursor.execute(select.format(f"{seq} > %s"), [lane, last])
+        if behind_a_hole := cursor.fetchall():
+            yield behind_a_hole

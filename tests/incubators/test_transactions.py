@@ -18,7 +18,8 @@ from mashin_surfaces.machines.json_values import dumps
 from mashin_surfaces.rooms import log, retention
 from mashin_surfaces.rooms.appending import Append, write
 from mashin_surfaces.rooms.events import NewEvent
-from mashin_surfaces.rooms.models import Room
+from mashin_surfaces.rooms.models import Room, RoomEvent
+from tests import plans
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -194,6 +195,31 @@ def test_more_than_the_account_has_digits_for_is_not_reached_by_words(room: int)
     published(room, *[("telemetry.x", {"cost": 9e8, "tokens": 2**31 - 1})] * 12)
     assert metrics.snapshot(room)["totalCost"] == 1e9
     assert metrics.snapshot(room)["totalTokens"] == 12 * (2**31 - 1)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4, 100])
+def test_a_log_is_counted_to_its_end_whatever_is_read_at_once(
+    room: int, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(metrics, "CHUNK", chunk)
+    published(room, *[("a", n) for n in range(12)])
+    RoomEvent.objects.filter(room=room, offset__lte=5).delete()
+    Room.objects.filter(pk=room).update(floor=5)
+    metrics.keep(room)
+    assert metrics.snapshot(room)["eventCounts"] == {"a": 7}
+    published(room, ("b", 1), ("b", 2))
+    assert metrics.snapshot(room)["eventCounts"] == {"a": 7, "b": 2}
+
+
+@plans.on_postgresql
+def test_a_part_of_a_count_costs_no_more_than_that_part_whatever_the_plan(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "CHUNK", 3)
+    published(room, *[("a", n) for n in range(12)])
+    with plans.without_ordered_indexes() as most_rows:
+        assert metrics.snapshot(room)["eventCounts"] == {"a": 12}
+        assert most_rows() == 3
 
 
 def test_what_is_trimmed_was_counted(room: int, settings: Any) -> None:

@@ -23,6 +23,7 @@ from mashin_surfaces.ledger.models import AppendOnlyError, SurfaceAccess
 from mashin_surfaces.ledger.record import record, record_now
 from mashin_surfaces.ledger.sink import sink
 from mashin_surfaces.ledger.verify import BadRow, lanes, verify
+from tests import plans
 from tests.ledger.rows import access
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,6 +61,31 @@ def test_a_chain_that_nobody_touched_holds(chain: str) -> None:
     first = SurfaceAccess.objects.get(lane=chain, seq=1)
     assert first.prev_hash == GENESIS
     assert SurfaceAccess.objects.get(lane=chain, seq=2).prev_hash == first.hash
+
+
+@pytest.mark.parametrize(("first", "after"), [(1, 2), (1, 9), (3, 4), (4, 7), (2, 10), (6, 8)])
+def test_missing_rows_are_found_wherever_a_part_ends(
+    chain: str, monkeypatch: pytest.MonkeyPatch, first: int, after: int
+) -> None:
+    monkeypatch.setattr("mashin_surfaces.ledger.verify.CHUNK", 3)
+    sql(f"delete from {TABLE} where lane = %s and seq >= %s and seq < %s", chain, first, after)
+    bad = verify(chain)
+    assert bad is not None
+    assert bad.seq == after
+    assert f"expected row {first}" in bad.problem
+
+
+@plans.on_postgresql
+def test_a_part_of_a_chain_costs_no_more_than_that_part_whatever_the_plan(
+    chain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL may know nothing of a lane that has just grown, and sort all of it each time."""
+    monkeypatch.setattr("mashin_surfaces.ledger.verify.CHUNK", 3)
+    with plans.without_ordered_indexes() as most_rows:
+        seen: list[int] = []
+        assert verify(chain, seen.append) is None
+        assert most_rows() == 3
+    assert seen == [3, 3, 3, 1]
 
 
 CHANGES: dict[str, Any] = {
