@@ -32,7 +32,7 @@ from ..timers import process
 from .announcements import announce
 from .driver import Driver, Runner
 from .endings import give_up
-from .holders import NEWS, hold, living
+from .holders import NEWS, hold, living, lock, resting
 from .models import Run
 from .progress import Progress
 from .runners import ProcessRunner
@@ -292,10 +292,8 @@ async def _written_once(creation: Creation, *rows: Companion) -> Run:
 
 
 def _claim(connection: BaseDatabaseWrapper, id: str) -> bool:
-    """In the writer's transaction. Who has the run's row now is not waited for: two processes that
-    wait for each other's runs would hold up all else that they commit, until one is refused."""
-    row = Run.objects.using(connection.alias).filter(pk=id).select_for_update(skip_locked=True)
-    if not row.values_list("pk", flat=True):
+    """In the writer's transaction: whether this process works on the run from now on."""
+    if not lock(connection.alias, resting(connection.alias, id)):
         return False
     process.ensure(connection)
     return hold(connection.alias, id)

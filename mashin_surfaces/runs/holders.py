@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db.models import F, Q, QuerySet
 
 from ..rooms.log import database
+from ..rooms.models import Room
 from ..timers import process
 from ..timers.models import ServerProcess
 from ..timers.moments import before
@@ -22,16 +23,28 @@ def living() -> QuerySet[ServerProcess, str]:
     return rows.values_list("pk", flat=True)
 
 
-def is_free() -> Q:
-    """Whether nobody who lives works on a run."""
-    return Q(holder="") | ~Q(holder__in=living())
+def resting(alias: str, id: str) -> QuerySet[Run]:
+    """The run, if it has not ended and nobody who lives works on it."""
+    is_free = Q(holder="") | ~Q(holder__in=living())
+    return Run.objects.using(alias).filter(is_free, pk=id, ended_at=None)
+
+
+def lock(alias: str, run: QuerySet[Run]) -> bool:
+    """Inside a transaction: whether the run's room is locked now until it ends, as it must be by
+    who writes the run; False when there is no such run, or somebody else has its room.
+
+    That is not waited for: two processes that write each other's runs in one transaction each would
+    wait for each other, and all else that they commit with them, until one is refused.
+    """
+    rooms = Room.objects.using(alias).filter(pk__in=run.values("room"))
+    rooms = rooms.select_for_update(skip_locked=True, no_key=True)
+    return bool(rooms.values_list("pk", flat=True))
 
 
 def hold(alias: str, id: str) -> bool:
-    """Inside a transaction: this process works on the run from now on, if nobody else does."""
-    free = Run.objects.using(alias).filter(is_free(), pk=id, ended_at=None)
+    """With the run locked: this process works on it from now on, if nobody else does."""
     return bool(
-        free.update(
+        resting(alias, id).update(
             holder=process.process_id(),
             fence=F("fence") + 1,
             version=F("version") + 1,

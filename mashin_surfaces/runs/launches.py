@@ -21,12 +21,13 @@ from ..governance.door import governed
 from ..machines.definition import Launch, LaunchMany
 from ..machines.json_values import dumps
 from ..machines.registry import CompiledMachine, registry
-from ..rooms.appending import Append, RoomIsGone
+from ..rooms.appending import Append, RoomIsGone, RoomIsLocked
 from ..rooms.events import NewEvent
 from ..rooms.log import aput, database, room_threads
 from ..steps.nodes import NodeStep
 from .change import Change
 from .execution import Outcome
+from .holders import lock
 from .models import Node, Run
 from .state import RunState
 from .states import RUN_STEPS, NodeStatus, RunStatus
@@ -176,12 +177,17 @@ def _launchable(machine: str, given: dict[str, Any]) -> tuple[CompiledMachine, d
 
 
 def tell_parent(run: Run, now: datetime) -> Callable[[str], None]:
-    """What a child's last change writes besides: its parent has to look again."""
+    """What a child's last change writes besides: its parent has to look again.
+
+    It raises ``RoomIsLocked``: then all of the change is written a moment later.
+    """
 
     def write(alias: str) -> None:
-        Run.objects.using(alias).filter(pk=run.parent_id, ended_at=None).update(
-            version=F("version") + 1, due_at=now
-        )
+        parent = Run.objects.using(alias).filter(pk=run.parent_id, ended_at=None)
+        if lock(alias, parent):
+            parent.update(version=F("version") + 1, due_at=now)
+        elif parent.exists():
+            raise RoomIsLocked()
 
     return write
 

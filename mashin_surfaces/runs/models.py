@@ -1,7 +1,8 @@
 """Runs as rows, besides the room that holds their log.
 
-Written under the lock of the run's room (``rooms.appending``), together with the log's entries:
-by who works on the run (``driver.py``) and by who decides or controls it (``commands.py``).
+Written under the lock of the run's room, together with the log's entries (``rooms.appending``): by
+who works on the run (``driver.py``) and by who decides or controls it (``commands.py``); without
+entries by who takes it up (``engine.py``) and by a child that ends (``launches.py``).
 """
 
 from __future__ import annotations
