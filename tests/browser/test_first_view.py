@@ -40,7 +40,7 @@ def test_so_does_the_first_view_of_a_run_whose_graph_comes_after_it(
     expect(page.locator("#run-graph a").first).to_be_visible()
     sizes = loaded_by(page)
     assert "run.js" in sizes
-    assert "graph.js" not in sizes
+    assert "dagre.esm.js" not in sizes
     assert sum(sizes.values()) < MOST_BYTES, sizes
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.live import LiveProject
 
@@ -326,10 +326,33 @@ def test_what_draws_charts_is_loaded_when_there_is_a_line_to_draw(
     following(page)
     publish(project, "first", 1)
     reached(page, 1)
-    assert not [url for url in asked if url.endswith(".js") and "chart" in url]
+    assert not [url for url in asked if "/vendor/" in url and url.endswith(".js")]
     publish(project, "first", 2)
     drawn(page, 1)
     assert [url for url in asked if url.endswith("/vendor/uplot/uplot.esm.js")]
+
+
+def test_what_draws_charts_is_asked_for_again_when_it_was_not_to_be_had(
+    open_page: OpenPage, project: LiveProject, complaints: list[str]
+) -> None:
+    """As while a server restarts; the browser itself would not ask for a module twice."""
+    page = open_page("/board?board=again")
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) > 2:
+            route.continue_()
+        else:
+            route.abort()
+
+    page.route("**/uplot.esm.js*", answer)
+    following(page)
+    publish(project, "again", 1, 2, 3)
+    reached(page, 3)
+    drawn(page, 1)
+    assert len(asked) == len(set(asked)) == 3
+    complaints.clear()  # of what was not to be had
 
 
 def test_the_chart_takes_the_colours_of_the_scheme_and_the_width_that_there_is(

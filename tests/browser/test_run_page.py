@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.live import LiveProject
 
@@ -145,6 +145,30 @@ def test_a_server_may_restart_under_the_page(
         expect(page.locator("#run-story")).to_contain_text(sentence)
     assert page.evaluate("window.isSame"), "it was not loaded anew"
     complaints.clear()  # of refused connections
+
+
+def test_what_lays_out_the_graph_may_come_late_and_shows_the_run_as_it_is_by_then(
+    open_page: OpenPage, complaints: list[str]
+) -> None:
+    page = signed_in(open_page, "/checkout")
+    is_to_be_had = False
+
+    def answer(route: Route) -> None:
+        if is_to_be_had:
+            route.continue_()
+        else:
+            route.abort()
+
+    page.route("**/dagre.esm.js*", answer)
+    start(page)
+    follows(page, "live")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.locator("#run-says")).to_have_text("completed 4 of 4 steps are done.")
+    expect(page.locator("#run-graph")).to_be_hidden()
+    is_to_be_had = True
+    for name in NODES:
+        has_status(page, name, "completed")
+    complaints.clear()  # of what was not to be had
 
 
 def test_without_a_script_a_run_is_started_rejected_and_left(open_page: OpenPage) -> None:

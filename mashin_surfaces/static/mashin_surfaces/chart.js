@@ -1,7 +1,11 @@
-// The chart of some numbers, by uPlot (vendor/uplot: 1.6.32, its ES module minified by esbuild). It takes
-// its colours from the page's CSS variables, and its width from its place.
+// The chart of some numbers, by uPlot (vendor/uplot: 1.6.32, its ES module minified by esbuild), which is
+// loaded when there is something to draw. It takes its colours from the page's CSS variables, and its
+// width from its place.
 
-import uPlot from "./vendor/uplot/uplot.esm.js";
+import { onDemand } from "./on_demand.js";
+
+/** What a chart is made with; it may come late. */
+export const plotter = () => onDemand("./vendor/uplot/uplot.esm.js");
 
 const FEWEST = 30; // the line has room for so many at least: it does not leap at first
 const DIGITS = 6; // of a number at the axis
@@ -32,8 +36,11 @@ export class Chart {
   #sizes;
   #recolour = () => this.#plot.redraw();
 
-  /** place: an element with a height of its own; what is in there is the chart's from now on. */
-  constructor(place) {
+  /**
+   * place: an element with a height of its own; what is in there is the chart's from now on. uPlot: of
+   * the plotter.
+   */
+  constructor(place, { default: uPlot }) {
     this.#place = place;
     const colour = (name) => () => getComputedStyle(place).getPropertyValue(name).trim();
     const line = { stroke: colour("--line"), width: 1 };

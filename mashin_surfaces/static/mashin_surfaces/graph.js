@@ -1,7 +1,11 @@
 // Draws a graph of nodes as SVG: each with its title, a sign and a word for its state, a link to its
-// row. Where it is placed is dagre's business (vendor/dagre); what happens to it, run.js's.
+// row. Where it is placed is dagre's business (vendor/dagre), which is loaded when the page is there: it is
+// more than all scripts of the page together. What happens to the graph is run.js's.
 
-import { Graph as Layout, layout } from "./vendor/dagre/dagre.esm.js";
+import { onDemand } from "./on_demand.js";
+
+/** What places the nodes; it may come late. */
+export const placer = () => onDemand("./vendor/dagre/dagre.esm.js");
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 188; // of a node, and its height
@@ -14,11 +18,13 @@ export class Graph {
   #place;
   #states;
   #words;
+  #dagre;
   #nodes = new Map(); // by id: the node, and the elements that show it
   #edges = new Map(); // by "from to": the path
 
-  /** place: an empty element. states: { status: { look, sign, word } }. words: what is said. */
-  constructor(place, states, words) {
+  /** place: an empty element. states: { status: { look, sign, word } }. words: what is said. dagre: the placer. */
+  constructor(place, states, words, dagre) {
+    this.#dagre = dagre;
     this.#place = place;
     this.#states = states;
     this.#words = words;
@@ -27,7 +33,7 @@ export class Graph {
   /** nodes: [{ id, title, kind, needs, status }]; what was drawn before is gone. */
   draw(nodes) {
     const focused = document.activeElement?.getAttribute("href");
-    const placed = place(nodes, this.#place.clientWidth);
+    const placed = place(this.#dagre, nodes, this.#place.clientWidth);
     const { width, height } = placed.graph();
     const svg = make("svg", {
       width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": this.#words.graph,
@@ -110,21 +116,21 @@ export class Graph {
 }
 
 // From left to right; from top to bottom where that is too wide, and this is less so.
-function place(nodes, room) {
-  const across = arrange(nodes, "LR");
+function place(dagre, nodes, room) {
+  const across = arrange(dagre, nodes, "LR");
   if (across.graph().width * SMALLEST <= room) return across;
-  const down = arrange(nodes, "TB");
+  const down = arrange(dagre, nodes, "TB");
   return down.graph().width < across.graph().width ? down : across;
 }
 
-function arrange(nodes, rankdir) {
-  const graph = new Layout();
+function arrange(dagre, nodes, rankdir) {
+  const graph = new dagre.Graph();
   graph.setGraph({ rankdir, nodesep: 18, ranksep: 40, marginx: MARGIN, marginy: MARGIN });
   graph.setDefaultEdgeLabel(() => ({}));
   for (const { id } of nodes) graph.setNode(id, { width: WIDTH, height: HEIGHT });
   for (const { id, needs } of nodes)
     for (const need of needs) if (graph.hasNode(need)) graph.setEdge(need, id);
-  layout(graph);
+  dagre.layout(graph);
   return graph;
 }
 

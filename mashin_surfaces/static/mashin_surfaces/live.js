@@ -1,7 +1,7 @@
 // Live values: the page follows the topic that a field of its form names, shows each push, and keeps
-// the last numbers. What was missed while the connection was away is asked for when it is back. The
-// module that draws charts is loaded when there is something to draw.
+// the last numbers. What was missed while the connection was away is asked for when it is back.
 
+import { Chart, plotter } from "./chart.js";
 import { History } from "./history.js";
 import { drawResult, isNumber, localise, make, renew } from "./values.js";
 
@@ -21,6 +21,7 @@ export class Live {
   #latest = null; // a push that is not drawn yet
   #histories = new Map();
   #charts = new Map(); // by the element that they are in
+  #plotter; // what they are made with; null while it is on its way
 
   /**
    * control: the field that names the topic. client: of the machine. page: { refuse(error), accept() }.
@@ -165,10 +166,13 @@ export class Live {
 
   async #chart() {
     if (!byId("live-body").querySelector(".chart")) return;
-    const drawing = await import("./chart.js").catch(() => null);
-    if (!drawing) return; // not to be had now: the next value asks again
+    if (this.#plotter === undefined) {
+      this.#plotter = null;
+      this.#plotter = await plotter();
+    }
+    if (!this.#plotter) return; // what there is when it comes is drawn then
     for (const place of byId("live-body").querySelectorAll(".chart")) {
-      if (!this.#charts.has(place)) this.#charts.set(place, new drawing.Chart(place));
+      if (!this.#charts.has(place)) this.#charts.set(place, new Chart(place, this.#plotter));
       this.#charts.get(place).show(this.#histories.get(place.dataset.of).numbers);
     }
     this.#sweep();

@@ -1,9 +1,9 @@
 // Follows a run on its page, in the admin or not: the graph by the run's websocket, and what the
 // server rendered by asking for it anew. Where the websocket can't be had, all of it is asked for
-// every few seconds. The page is whole without this: nodes stand in a table. What lays out the graph is
-// more than all other scripts together, so it is loaded when the page is there.
+// every few seconds. The page is whole without this: nodes stand in a table.
 
 import { connectRun } from "./client.js";
+import { Graph, placer } from "./graph.js";
 import { localise, renew } from "./values.js";
 
 const PAUSE = 1000; // milliseconds from a change to the next look at the page, at least
@@ -56,11 +56,10 @@ function take({ nodes, offset: at }) {
 const listed = (nodes) => Object.entries(nodes).map(([id, node]) => ({ ...node, id }));
 
 async function drawGraph() {
-  const drawing = await import("./graph.js").catch(() => null);
-  if (!drawing) return; // not to be had now: the table has it all
+  const dagre = await placer(); // until then the table has it all
   const place = byId("run-graph");
   place.hidden = false;
-  graph = new drawing.Graph(place, data.states, data.words);
+  graph = new Graph(place, data.states, data.words, dagre);
   graph.draw(client?.snapshot ? listed(client.snapshot.nodes) : data.nodes);
 }
 
