@@ -74,7 +74,7 @@ def in_a_transaction(work: Callable[[], T]) -> T:
 
 
 def side_by_side(batches: Sequence[Sequence[Any]]) -> list[Committer]:
-    """Commit each of the batches, of units and of appends, in a process of its own."""
+    """Commit batches of units and of appends, each by a writer of its own, as processes do."""
 
     def commit(batch: Sequence[Any]) -> Committer:
         committer, sink = Committer("default"), AppendSink(lambda _: None)
@@ -113,11 +113,21 @@ def test_two_processes_take_up_each_others_runs_and_neither_waits_for_the_other(
 def test_two_processes_that_end_each_others_children_do_not_wait_for_each_other() -> None:
     parents = [new_run(), new_run()]
     both = Barrier(2, timeout=PATIENCE)
-    ends = []
-    for parent in parents:
+
+    def end(parent: Run) -> Append:
         child = new_run(parent)
         tell = tell_parent(child, datetime.now(UTC))
-        ends.append(writing(child, lambda _: both.wait(), tell, lambda _: both.wait()))
+
+        def tell_together(alias: str) -> None:
+            both.wait()  # each has the rooms that it writes
+            try:
+                tell(alias)
+            finally:
+                both.wait()
+
+        return writing(child, tell_together)
+
+    ends = [end(parent) for parent in parents]
     changes = [writing(parent) for parent in reversed(parents)]
     for committer in side_by_side(list(zip(ends, changes, strict=True))):
         assert committer.last_error is None

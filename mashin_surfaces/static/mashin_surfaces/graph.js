@@ -22,7 +22,7 @@ export class Graph {
   #nodes = new Map(); // by id: the node, and the elements that show it
   #edges = new Map(); // by "from to": the path
 
-  /** place: an empty element. states: { status: { look, sign, word } }. words: what is said. dagre: the placer. */
+  /** place: an empty element. states: { status: { look, sign, word } }. words: what is said. dagre: of the placer. */
   constructor(place, states, words, dagre) {
     this.#dagre = dagre;
     this.#place = place;
