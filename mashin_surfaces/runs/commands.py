@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from time import perf_counter_ns
 from typing import Any, Literal
 
-from django.db import connections
 from django.db.models import F
 
 from ..commit import CommitFailed
@@ -30,7 +29,6 @@ from ..rooms.appending import Append, RoomIsGone
 from ..rooms.events import NewEvent
 from ..rooms.log import aput, database, room_threads
 from ..rooms.storable import has_nul
-from ..timers import process
 from . import engine as engines
 from . import mutations
 from .change import Change
@@ -93,7 +91,6 @@ class _Command:
         rows = Run.objects.using(alias).filter(pk=self.run.pk)
         rows.update(version=F("version") + 1, due_at=self.now, **values)
         if engines.is_working():
-            process.ensure(connections[alias])
             self.is_held = hold(alias, self.run.pk)
 
 

@@ -293,10 +293,8 @@ async def _written_once(creation: Creation, *rows: Companion) -> Run:
 
 def _claim(connection: BaseDatabaseWrapper, id: str) -> bool:
     """In the writer's transaction: whether this process works on the run from now on."""
-    if not lock(connection.alias, resting(connection.alias, id)):
-        return False
-    process.ensure(connection)
-    return hold(connection.alias, id)
+    alias = connection.alias
+    return lock(alias, resting(alias, id)) and hold(alias, id)
 
 
 def _runner() -> Runner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db import connections
 from django.db.models import F, Q, QuerySet
 
 from ..rooms.log import database
@@ -42,7 +43,11 @@ def lock(alias: str, run: QuerySet[Run]) -> bool:
 
 
 def hold(alias: str, id: str) -> bool:
-    """With the run locked: this process works on it from now on, if nobody else does."""
+    """With the run locked: this process works on it from now on, if nobody else does.
+
+    The process counts as living: its row is there until the transaction ends.
+    """
+    process.ensure(connections[alias])
     return bool(
         resting(alias, id).update(
             holder=process.process_id(),
