@@ -59,7 +59,8 @@ class Member(Protocol):
         """Whether this member may still see what was; asked before every part of a replay."""
 
     def was_reset(self, epoch: str, offset: int) -> None:
-        """The log was cleared; what comes next comes after ``offset``."""
+        """The log was cleared; what comes next comes after ``offset``: nothing up to there can be
+        had any more."""
 
     def was_closed(self, reason: str, is_gone: bool = False) -> None:
         """There is nothing more to come: the room is gone, or can't be followed any more."""
@@ -334,7 +335,8 @@ class LiveRoom:
                 self.fill(0.0)
 
     def _begin_epoch(self, head: RoomHead) -> None:
-        """The log was cleared: everybody is told, and goes on behind its floor."""
+        """The log was cleared: everybody is told, and goes on behind its floor. What was trimmed
+        of the new epoch by now counts as cleared: connecting again would not bring it, either."""
         self.epoch, self.last, self.wanted = head.epoch, head.floor, head.floor
         self.is_doubted = False
         self.recent.clear()

@@ -446,6 +446,27 @@ async def test_what_was_trimmed_before_it_was_heard_closes_its_members(
     assert len(member.closed) == 1
 
 
+async def test_a_reset_is_told_with_where_the_log_begins_now(
+    never_polls: None, own_hub: Hub, settings: Any
+) -> None:
+    """What was appended behind it and trimmed before anybody looked went with it: there is no
+    more to be had by connecting again."""
+    room = await new_room()
+    member = Follower()
+    await member.join(own_hub, room)
+    await log.aappend(room, events(1, 2, 3))
+    await member.has([1, 2, 3])
+    with deaf(own_hub):
+        epoch = await log.areset(room)
+        await log.aappend(room, events(*range(20)))
+    await keep(settings, room, 5)
+    await log.aappend(room, events("heard"))
+    await member.until(lambda: len(member.told) == 3 + 1 + 6)
+    assert member.told[3] == ("reset", epoch, 18)
+    assert member.offsets == [1, 2, 3, *range(19, 25)]
+    assert not member.closed
+
+
 async def test_who_may_not_see_what_was_any_more_gets_no_further_part_of_it(
     never_polls: None, own_hub: Hub
 ) -> None:
