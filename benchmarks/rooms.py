@@ -152,7 +152,7 @@ def publishes(
         "warm_up": session.seconds / 3, "seconds": session.seconds,
     }  # fmt: skip
     settings = environment(OURS.settings, url, layer)
-    return session.client("publishers", order, core, **settings)["per_second"]
+    return session.client("publishers", order, settings, core)["per_second"]
 
 
 # -- replay ---------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def fill(session: Session, kind: str, url: str, topic: str, events: int) -> None
     """Make a log of so many events; the peers have one."""
     settings = OURS.settings if kind == "ours" else PLAIN.settings
     order = {"kind": kind, "topic": topic, "events": events}
-    session.client("logs", order, **environment(settings, url))
+    session.client("logs", order, environment(settings, url))
 
 
 def replay(

@@ -35,7 +35,7 @@ def measure(session: Session, database: str) -> None:
                     ("dbos", {"kind": "dbos", "runs": runs}, peer),
                     ("decisions", deciding, ours),
                 ):
-                    measured = session.client("run_work", order, **variables)
+                    measured = session.client("run_work", order, variables)
                     for key, value in measured.items():
                         session.note(f"{database} runs {name} {key}", value)
                     shown = ", ".join(f"{key} {value:.0f}" for key, value in measured.items())
@@ -53,7 +53,7 @@ def measure_large(session: Session, database: str, kind: str, url: str) -> None:
 
         def follow(kind: str, nodes: int) -> dict[str, float]:
             order = {"kind": kind, "port": server.port, "nodes": nodes}
-            return session.client("large_run", order, **environment(OURS.settings, url))
+            return session.client("large_run", order, environment(OURS.settings, url))
 
         follow("live", FEW)  # what the first run and its follower cost a server is not theirs
         before = server.forget_peak()

@@ -36,14 +36,18 @@ class Session:
         return median(self.numbers[name]) if name in self.numbers else None
 
     def client(
-        self, module: str, order: dict[str, Any], core: int | None = 1, **environment: str
+        self,
+        module: str,
+        order: dict[str, Any],
+        environment: dict[str, str] | None = None,
+        core: int | None = 1,
     ) -> dict[str, float]:
-        """Run a load client, on the second core if nothing else is said (None: on any); what it
-        measured."""
+        """Run a load client, in our own environment and on the second core if nothing else is said
+        (None: on any); what it measured."""
         where = [] if core is None else pin(core)
         done = subprocess.run(
             [*where, sys.executable, "-m", f"benchmarks.{module}", json.dumps(order)],
-            cwd=ROOT, env=environment or None, capture_output=True, text=True, check=False,
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             raise SystemExit(f"benchmarks.{module} failed with {order}:\n{done.stderr[-2000:]}")

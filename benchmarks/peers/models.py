@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 
 
 class Access(models.Model):
+    objects: ClassVar[models.Manager[Access]] = models.Manager()
+
     at = models.DateTimeField(auto_now_add=True)
     path = models.CharField(max_length=200)
     text = models.CharField(max_length=200)
@@ -21,6 +25,8 @@ class Access(models.Model):
 
 class Event(models.Model):
     """An event of a log, as a project of its own would keep it."""
+
+    objects: ClassVar[models.Manager[Event]] = models.Manager()
 
     room = models.IntegerField()
     offset = models.BigIntegerField()
