@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal
-from random import getrandbits
 from typing import Any
 from uuid import UUID
 
@@ -70,10 +69,13 @@ def utc_text(at: datetime) -> str:
 
 
 def new_id() -> str:
-    """A UUID version 7 (RFC 9562) as 32 hex digits: milliseconds, then random bits."""
-    chance = getrandbits(74)
+    """A UUID version 7 (RFC 9562) as 32 hex digits: milliseconds, then random bits.
+
+    The bits are the system's: a project may seed ``random``, in several processes alike.
+    """
+    chance = int.from_bytes(os.urandom(10))
     milliseconds = time.time_ns() // 1_000_000
-    return f"{milliseconds:012x}7{chance >> 62:03x}{0x8000000000000000 | chance & _LOW:016x}"
+    return f"{milliseconds:012x}7{chance >> 68:03x}{0x8000000000000000 | chance & _LOW:016x}"
 
 
 def first_id(moment: datetime) -> UUID:

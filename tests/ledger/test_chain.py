@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -216,6 +217,13 @@ def test_ids_are_version_7_and_rise_with_time() -> None:
     assert {(id.version, id.variant) for id in ids} == {(7, RFC_4122)}
     assert len(set(ids)) == 1000
     assert [id.int >> 80 for id in ids] == sorted(id.int >> 80 for id in ids)
+
+
+def test_ids_differ_where_a_project_seeds_random() -> None:
+    random.seed(1)
+    one = new_id()
+    random.seed(1)
+    assert new_id()[12:] != one[12:]
 
 
 def test_a_digest_does_not_show_what_it_is_of_and_is_the_same_for_the_same(settings: Any) -> None:
