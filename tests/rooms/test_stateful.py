@@ -43,8 +43,8 @@ sizes = st.integers(1, 4)
 class Rooms(RuleBasedStateMachine):
     """One room, its writers and its members.
 
-    ``payloads`` and ``epochs``: of every event that ever was, by offset; ``begins``: behind which
-    offset each epoch begins; ``floors``: all that its log has ever begun behind.
+    ``payloads`` and ``epochs``: of every event that ever was, by offset; ``floors``: of each epoch,
+    all offsets behind which its log ever began.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,6 @@ class Rooms(RuleBasedStateMachine):
         self.room = self.run(new_room())
         self.head = self.floor = 0
         self.epoch = log.look([self.room])[self.room].epoch
-        self.begins = {self.epoch: 0}
         self.floors = {self.epoch: {0}}
         self.payloads: dict[int, str] = {}
         self.epochs: dict[int, str] = {}
@@ -162,7 +161,7 @@ class Rooms(RuleBasedStateMachine):
     def reset(self) -> None:
         self.make_room(1)
         self.epoch = log.reset(self.room)
-        self.begins[self.epoch] = self.floor = self.head
+        self.floor = self.head
         self.floors[self.epoch] = {self.floor}
 
     @rule(kept=st.integers(0, 40))
@@ -217,12 +216,13 @@ class Rooms(RuleBasedStateMachine):
         What was trimmed a moment ago may still be at hand.
         """
         assert joined.epoch == self.epoch
+        begin = min(self.floors[self.epoch])
         if since is not None and self.floor <= since <= self.head:
             assert joined.recovered
-        if since is None or not self.begins[self.epoch] <= since <= self.head:
+        if since is None or not begin <= since <= self.head:
             assert not joined.recovered
         if not joined.recovered:
-            assert self.begins[self.epoch] <= joined.offset
+            assert begin <= joined.offset
             assert joined.offset <= max(self.floor, self.head - back)
         self.run(self.got_all(member))
         assert not member.closed

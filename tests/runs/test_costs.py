@@ -18,7 +18,6 @@ from mashin_surfaces.machines.definition import AskEffect, Implements, MachineDe
 from mashin_surfaces.machines.registry import CompiledMachine
 from mashin_surfaces.models import CostEntry, Gate, Run
 from mashin_surfaces.runs import commands, driver
-from mashin_surfaces.runs import progress as progress_module
 from mashin_surfaces.runs.change import Change
 from mashin_surfaces.runs.execution import Outcome
 from mashin_surfaces.runs.progress import Progress
@@ -167,7 +166,7 @@ amounts = st.integers(0, 100).map(lambda cents: Decimal(cents) / 100)
 nodes = st.lists(st.tuples(amounts, st.floats(0, 1)), min_size=1, max_size=12)
 
 
-@patch.object(progress_module, "LONGEST", inf)  # a pause of this process must not end a look
+@patch("mashin_surfaces.runs.progress.LONGEST", inf)  # a pause of this process ends no look
 @given(nodes, amounts, st.integers(1, 12), st.randoms(use_true_random=False))
 def test_nodes_that_run_at_once_never_spend_more_than_is_there(
     wanted: list[tuple[Decimal, float]], budget: Decimal, at_once: int, chance: Any

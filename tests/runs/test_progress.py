@@ -15,7 +15,6 @@ from mashin_surfaces.governance.door import GovernedMachine
 from mashin_surfaces.machines.definition import AskEffect, Implements, MachineDefinition
 from mashin_surfaces.machines.parser import parse
 from mashin_surfaces.machines.registry import CompiledMachine
-from mashin_surfaces.runs import progress as progress_module
 from mashin_surfaces.runs.change import Change
 from mashin_surfaces.runs.execution import Outcome
 from mashin_surfaces.runs.progress import MOST_EVENTS, Progress
@@ -74,7 +73,7 @@ def expected(graph: list[tuple[set[int], bool, bool]]) -> dict[str, str]:
     return {f"n{number}": status for number, status in enumerate(statuses)}
 
 
-@patch.object(progress_module, "LONGEST", inf)  # a pause of this process must not end a look
+@patch("mashin_surfaces.runs.progress.LONGEST", inf)  # a pause of this process ends no look
 @given(graphs, st.integers(1, 4), st.randoms(use_true_random=False))
 def test_every_graph_is_gone_through_in_its_order_whatever_ends_or_is_lost_first(
     graph: list[tuple[set[int], bool, bool]], at_once: int, chance: Any
