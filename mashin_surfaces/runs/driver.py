@@ -256,7 +256,9 @@ class Driver:
             self._is_stale = False
             try:
                 state = await room_threads.run(load, self.id)
-                self._outcomes = await room_threads.run(_unbooked, self.id, self._outcomes)
+                ended = self._outcomes[:]
+                # In its place: what ends meanwhile stands behind it.
+                self._outcomes[: len(ended)] = await room_threads.run(_unbooked, self.id, ended)
                 break
             except DatabaseError as error:
                 logger.warning("The run %s can't be read now: %s", self.id, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,9 @@ from django.db import connection
 from django.db.models import F
 
 from mashin_surfaces.models import CostEntry, Room, Run
+from mashin_surfaces.runs import driver
+from mashin_surfaces.runs.driver import Driver
+from mashin_surfaces.runs.execution import Outcome
 from tests.runs import run_effects
 from tests.runs.conftest import DEADLINE, Runs
 
@@ -108,6 +112,45 @@ async def test_what_ended_while_somebody_else_changed_the_run_counts_once(
     run_effects.gate("first").set()
     run_effects.gate("second").set()
     await once_and_in_full(runs, run)
+
+
+@pytest.mark.parametrize("reading", ["load", "_unbooked"])
+@pytest.mark.parametrize("before", [(), ("first",)], ids=["nothing before", "something before"])
+async def test_what_ends_while_the_run_is_read_again_counts(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, reading: str, before: tuple[str, ...]
+) -> None:
+    """``before``: what had ended by then, in vain: somebody else had changed the run."""
+    read, report = getattr(driver, reading), Driver.report
+    loop, is_reported = asyncio.get_running_loop(), threading.Event()
+
+    def slowly_read(*given: Any) -> Any:
+        found = read(*given)
+        loop.call_soon_threadsafe(run_effects.gate("last").set)
+        assert is_reported.wait(DEADLINE)
+        return found
+
+    def observed(self: Driver, outcome: Outcome) -> None:
+        report(self, outcome)
+        if outcome.node == "last":
+            is_reported.set()
+
+    monkeypatch.setattr(Driver, "report", observed)
+    run = await runs.run(
+        "".join(
+            f'    ask {name}, from: "run.wait", after: none\n      name: "{name}"\n'
+            for name in (*before, "last")
+        )
+    )
+    for name in (*before, "last"):
+        await run_effects.has_begun(name)
+    monkeypatch.setattr(driver, reading, slowly_read)
+    await Run.objects.filter(pk=run.pk).aupdate(version=F("version") + 1)
+    if before:
+        run_effects.gate("first").set()
+    else:
+        runs.engine.take_up(run.pk)
+    assert (await runs.ended(run)).outcome == "completed"
+    assert run_effects.done == dict.fromkeys((*before, "last"), 1)
 
 
 async def test_what_is_done_for_a_run_that_was_deleted_ends(runs: Runs) -> None:
