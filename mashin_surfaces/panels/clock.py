@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
-from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError
 
+from ..loops import PerLoop
 from ..machines.registry import Snapshot, registry
 from ..rooms.log import database, room_threads
 from ..timers.clock import clock
@@ -84,13 +84,9 @@ def _look() -> tuple[list[tuple[int, str]], float]:
     return list(due.distinct()[:MOST_WOKEN]), max(SHORTEST, min(LONGEST, wait))
 
 
-_clocks: WeakKeyDictionary[asyncio.AbstractEventLoop, PanelClock] = WeakKeyDictionary()
+_clocks = PerLoop(PanelClock)
 
 
 def panel_clock() -> PanelClock:
     """The look-out of the running loop."""
-    loop = asyncio.get_running_loop()
-    found = _clocks.get(loop)
-    if found is None:
-        found = _clocks[loop] = PanelClock()
-    return found
+    return _clocks.here()

@@ -19,7 +19,6 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import uuid4
-from weakref import WeakSet
 
 import orjson
 from channels.layers import InMemoryChannelLayer, get_channel_layer
@@ -59,13 +58,32 @@ class Listener(Protocol):
     def heard_news(self, topic: str) -> None: ...
 
 
-#: The hubs of this process, one for each running loop that has connections.
-listeners: WeakSet[Listener] = WeakSet()
+class Listeners:
+    """The hubs of this process, one for each running loop that has connections."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        #: Replaced as a whole: all threads go through it.
+        self.all: tuple[Listener, ...] = ()
+
+    def add(self, listener: Listener) -> None:
+        self._replace(listener, listener)
+
+    def discard(self, listener: Listener) -> None:
+        self._replace(listener)
+
+    def _replace(self, old: Listener, *new: Listener) -> None:
+        with self._lock:
+            others = (each for each in self.all if each is not old and not each.loop.is_closed())
+            self.all = (*others, *new)
+
+
+listeners = Listeners()
 
 
 def ring(bells: Sequence[Bell]) -> None:
     """Tell everybody; from any thread, never waits, never raises."""
-    for listener in tuple(listeners):
+    for listener in listeners.all:
         with suppress(RuntimeError):  # its loop is closed
             listener.loop.call_soon_threadsafe(listener.heard, bells)
     if reaches_others():
@@ -125,7 +143,7 @@ def decoded(text: str) -> Bell | str | None:
         return str(value["news"])
     bells = [_bell(*plain) for plain in value["bells"]]
     loop = asyncio.get_running_loop()
-    for listener in tuple(listeners):
+    for listener in listeners.all:
         if listener.loop is loop:
             listener.heard(bells)
     return None
@@ -206,7 +224,7 @@ class Ringer:
             del waiting[0]
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        for listener in tuple(listeners):
+        for listener in listeners.all:
             if listener.loop.is_running():
                 return listener.loop
         if self._own is None or not self._own.is_running():
