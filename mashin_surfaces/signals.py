@@ -1,7 +1,8 @@
 """Django signals, for mail, webhooks and whatever else a project wants to do then.
 
-Sent after the commit, on a thread that may query; a receiver's error is logged. A process that
-dies between commit and signal sends none: what must not be missed is in the run's log.
+Sent after the commit, on a thread that may query; those that a process sends of one run come one
+after the other, in their order. A receiver's error is logged. A process that dies between commit
+and signal sends none: what must not be missed is in the run's log.
 ``sender`` is the model ``Run``.
 """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -14,6 +15,7 @@ from functools import partial
 from threading import Barrier, BrokenBarrierError, Lock, local
 from time import monotonic
 from typing import ParamSpec, TypeVar
+from weakref import WeakSet
 
 from django.db import connections
 
@@ -22,6 +24,9 @@ T = TypeVar("T")
 
 #: Seconds that a busy thread can hold up the others' end.
 CLOSE_TIMEOUT = 10.0
+
+
+_pools: WeakSet[Threads] = WeakSet()
 
 
 class Threads:
@@ -36,6 +41,11 @@ class Threads:
         self._lock = Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._threads = 0
+        _pools.add(self)
+
+    def become_another(self) -> None:
+        """A forked child has none of the parent's threads: it starts its own."""
+        self._lock, self._pool = Lock(), None
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The function's result, from one of the threads, with the caller's context variables."""
@@ -100,3 +110,12 @@ def _look_at_connections(is_doubted: bool) -> None:
             # What Django sets by CONN_MAX_AGE and CONN_HEALTH_CHECKS when it connects.
             connection.__dict__.update(close_at=None, health_check_enabled=is_doubted)
             connection.close_if_unusable_or_obsolete()
+
+
+def _start_afresh() -> None:
+    for each in tuple(_pools):
+        each.become_another()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import select
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, connections, transaction
@@ -39,13 +39,16 @@ class Committer:
         """Commit what can be; each work has its ``result`` or its ``error`` afterwards."""
         self.last_error = None
         if any(work.companions for work in works):
-            works = [each for work in works for each in (work, *work.companions)]
+            works = _with_companions(works)
         units = [work for work in works if work.sink is None]
         groups = _by_sink(works)
         if units or len(groups) > 1:
             groups = self._together(units, groups)
         for sink, members in groups:
-            self._items(sink, members)
+            if any(work.companions for work in members):
+                self._apart(members)
+            else:
+                self._items(sink, members)
         if self._checkpoints is not None:
             self._checkpoints.look()
         if self._told and self.last_error is None:
@@ -72,6 +75,8 @@ class Committer:
         """Units and items in one transaction; returns the groups with a bad item in them."""
         committed = False
         spoiled: list[Group] = []
+        written: list[Sink[Any]] = []
+        left_out: set[int] = set()  # the ids of companions of works that are not written here
 
         def note() -> None:
             nonlocal committed
@@ -86,25 +91,42 @@ class Committer:
                     with connection.cursor() as cursor:
                         patience = int(settings.LEDGER.WAIT * 1000)
                         cursor.execute(f"SET LOCAL lock_timeout = {patience}")
-                for work in units:
+                for work in _wanted(units, left_out):
                     self._unit(connection, work)
-                for group in groups:
-                    if not self._group(connection, *group):
-                        spoiled.append(group)
+                for sink, members in groups:
+                    here = list(_wanted(members, left_out))
+                    if not here:
+                        continue
+                    problem = self._group(connection, sink, here)
+                    if problem is None:
+                        written.append(sink)
+                        continue
+                    left_out.update(id(each) for work in here for each in work.companions)
+                    if len(here) == 1:
+                        self._bad(here[0], problem)
+                    else:
+                        spoiled.append((sink, here))
         except BaseException as error:
             if not committed:
                 self._lost(error, units, groups)
                 return []
             logger.exception("A hook that a unit left for after the commit failed.")
-        for group in groups:
-            if group not in spoiled:
-                group[0].settle(committed=True)
+        for sink in written:
+            sink.settle(committed=True)
         return spoiled
+
+    def _apart(self, works: Sequence[Work]) -> None:
+        """In halves, to find the bad one; each work with what is to be written with it."""
+        half = (len(works) + 1) // 2
+        for part in (works[:half], works[half:]):
+            for sink, members in self._together([], _by_sink(_with_companions(part))):
+                if any(work.companions for work in members):
+                    self._apart(members)
+                else:
+                    self._items(sink, members)
 
     def _unit(self, connection: BaseDatabaseWrapper, work: Work) -> None:
         """One unit in its savepoint. Only a transaction that is lost with it is raised."""
-        if work.is_given_up:
-            return
         try:
             with transaction.atomic(using=self.alias):
                 work.result = work.item(connection)
@@ -113,19 +135,21 @@ class Committer:
                 raise
             work.error, work.result = error, None
 
-    def _group(self, connection: BaseDatabaseWrapper, sink: Sink[Any], works: list[Work]) -> bool:
-        """All items of a sink in a savepoint; False when one of them is bad."""
+    def _group(
+        self, connection: BaseDatabaseWrapper, sink: Sink[Any], works: list[Work]
+    ) -> Exception | None:
+        """All items of a sink in a savepoint; what is raised when one of them is bad."""
         try:
             with transaction.atomic(using=self.alias):
                 sink.write(connection, [work.item for work in works])
         except (OperationalError, InterfaceError):
             raise
-        except Exception:
+        except Exception as problem:
             if _is_lost(connection):
                 raise
             sink.settle(committed=False)
-            return False
-        return True
+            return problem
+        return None
 
     def _items(self, sink: Sink[Any], works: list[Work]) -> None:
         """The items of one sink in one transaction; when one is bad, in halves, to find it."""
@@ -149,11 +173,15 @@ class Committer:
                 self._items(sink, works[:half])
                 self._items(sink, works[half:])
                 return
-            logger.error("An item can't be written: %s", error)
-            self.last_error = str(error)
-            works[0].fail(error)
+            self._bad(works[0], error)
         else:
             sink.settle(committed=True)
+
+    def _bad(self, work: Work, error: BaseException) -> None:
+        """It is this item that the database does not take."""
+        logger.error("An item can't be written: %s", error)
+        self.last_error = str(error)
+        work.fail(error)
 
     def _lost(self, error: BaseException, works: Sequence[Work], groups: Sequence[Group]) -> None:
         """The database is gone or locked, or COMMIT failed: nothing counts as written."""
@@ -206,6 +234,22 @@ def _by_sink(works: Sequence[Work]) -> list[Group]:
             group = found[id(sink)] = (sink, [])
         group[1].append(work)
     return sorted(found.values(), key=_turn)
+
+
+def _with_companions(works: Iterable[Work]) -> list[Work]:
+    return [each for work in works for each in (work, *work.companions)]
+
+
+def _wanted(works: Iterable[Work], left_out: set[int]) -> Iterator[Work]:
+    """Those whose waiters were not told that they failed; what belongs to the others is left out.
+
+    Each is asked when its turn comes: what was before it may have taken long.
+    """
+    for work in works:
+        if work.is_given_up:
+            left_out.update(id(each) for each in work.companions)
+        elif id(work) not in left_out:
+            yield work
 
 
 def _turn(group: Group) -> int:

@@ -187,9 +187,11 @@ class GroupCommit:
                     if self._queue:  # it came while we were leaving
                         break
                     self._committer.close()
-                    self._closing = False
                     self._thread = None
-                    return False
+                    if not self._queue:  # who comes from now on finds no thread, and starts one
+                        self._closing = False
+                        return False
+                    self._thread = threading.current_thread()  # somebody came meanwhile
             self._asleep = True
             # What came between the look and the flag must not be slept over.
             if not self._queue and not self._closing:

@@ -141,6 +141,8 @@ class CeleryRunner:
                 if not is_failing:
                     logger.warning("What came of nodes can't be read now: %s", error)
                 is_failing = True
+            except Exception:
+                logger.exception("The look for what came of nodes failed and goes on.")
             try:
                 async with asyncio.timeout(LOOK):
                     await self._news.wait()
@@ -157,7 +159,12 @@ class CeleryRunner:
                     self._send(place)
             elif found.outcome is not None:
                 self._worked_at = now
-                self._report(place, executions.outcome_of(place, found.outcome))
+                try:
+                    outcome = executions.outcome_of(place, found.outcome)
+                except (TypeError, ValueError, KeyError, ArithmeticError):
+                    logger.exception("What came of %s can't be read: it counts as lost.", place)
+                    outcome = executions.lost(place)
+                self._report(place, outcome)
             elif found.is_alive or now < self._judged_from:
                 self._worked_at = now
             else:
@@ -201,7 +208,10 @@ def execute_node(run: str, node: str, attempt: int) -> None:
     """
     clock.start()
     if executions.begin(Place(run, node, attempt)):
-        executions.finish(_outcome(run, node, attempt), run)
+        try:
+            executions.finish(_outcome(run, node, attempt), run)
+        except Exception as error:  # the database does not take it: NUL, a number too big
+            executions.finish(Outcome(node, attempt, error=error_of(error, node)), run)
         doorbell.tell(NEWS)
 
 

@@ -53,7 +53,8 @@ class Change:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.events or self.nodes or self.gates or self.is_run_changed or self.taken)
+        is_own = self.events or self.nodes or self.gates or self.is_run_changed or self.taken
+        return not (is_own or self.also)
 
     # -- what is told ---------------------------------------------------------------------------
 
@@ -151,6 +152,8 @@ class Change:
             if gate.id not in new:
                 gate.save(using=alias, force_update=True)
         if self.costs:
+            for entry in self.costs:
+                entry.pk = None  # of a batch that was rolled back, and is tried again
             CostEntry.objects.using(alias).bulk_create(self.costs)
         for write in self.also:
             write(alias)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Protocol
 
-from django.db import DatabaseError
+from django.db import Error
 
 from ..commit import CommitFailed
 from ..exceptions import Code, Refusal
@@ -95,6 +95,11 @@ class Driver:
     def version(self) -> int:
         """Of the run as it is known here."""
         return self.state.run.version
+
+    @property
+    def is_poked(self) -> bool:
+        """Whether somebody else has changed the run since it was read."""
+        return self._is_stale
 
     def poke(self) -> None:
         """Somebody else has changed the run: read it again."""
@@ -199,7 +204,7 @@ class Driver:
             return []
         if state.run.status == RunStatus.CANCELLING:
             return await self._cancel_children(waiting)
-        found = await room_threads.run(launches.children, state.run, waiting)
+        found = await self._children(waiting)
         outcomes = []
         for node in waiting:
             try:
@@ -211,13 +216,21 @@ class Driver:
                 outcomes.append(outcome)
         return outcomes
 
+    async def _children(self, waiting: Sequence[Node]) -> dict[str, list[launches.Child]]:
+        while True:
+            try:
+                return await room_threads.run(launches.children, self.state.run, waiting)
+            except Error as error:
+                logger.warning("What the run %s launched can't be read now: %s", self.id, error)
+                await asyncio.sleep(RETRY)
+
     async def _cancel_children(self, waiting: Sequence[Node]) -> list[Outcome]:
         """The end of nodes that wait for runs, once those are told that it is theirs, too."""
         try:
             if await launches.cancel_children(self.state.run, waiting):
                 self._tell_others()
                 doorbell.tell(NEWS)
-        except (CommitFailed, DatabaseError) as error:
+        except (CommitFailed, Error) as error:
             logger.warning("What the run %s launched can't be cancelled now: %s", self.id, error)
             await asyncio.sleep(RETRY)
             return []
@@ -260,11 +273,12 @@ class Driver:
                 # In its place: what ends meanwhile stands behind it.
                 self._outcomes[: len(ended)] = await room_threads.run(_unbooked, self.id, ended)
                 break
-            except DatabaseError as error:
+            except Error as error:
                 logger.warning("The run %s can't be read now: %s", self.id, error)
                 await asyncio.sleep(RETRY)
         if state is None or state.run.fence != fence or not state.run.holder:
             self._runner.cancel(self.id)
+            self._is_stale = True  # it may be ours again, by another claim
             return False
         self.state = state
         # A commit that was not known to count: what it started was not begun yet.

@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
-from django.db import DatabaseError
+from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
@@ -26,6 +25,7 @@ from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..ledger.access import Access
 from ..ledger.record import companions, record_soon
+from ..loops import PerLoop
 from ..rooms import doorbell
 from ..rooms.log import database, room_threads
 from ..timers import process
@@ -56,7 +56,7 @@ class Engine:
         self.loop = asyncio.get_running_loop()
         self.runner: Runner = _runner()
         self._drivers: dict[str, Driver] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._looking: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._idle: set[str] = set()
@@ -96,8 +96,14 @@ class Engine:
 
         ``row``: makes the access row, which is committed with it.
         Raises ``Refusal`` (conflict: another run has this idempotency key; busy: another process
-        is at it) and ``CommitFailed``.
+        is at it) and ``CommitFailed``. Who is cancelled here may have started it all the same.
         """
+        creating = self.loop.create_task(self._create(new, row))
+        self._tasks.add(creating)
+        creating.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(creating)  # what is written is begun, whoever waits for it
+
+    async def _create(self, new: NewRun, row: Callable[[Run], Access] | None) -> Run:
         creation = Creation(new)
         state, change = creation.state, creation.change
         run = state.run
@@ -127,6 +133,7 @@ class Engine:
         if stored is not run:
             return stored
         if progress is None:
+            wake()
             doorbell.tell(NEWS)
             return run
         announce(state, change, is_over=progress.is_over)
@@ -178,7 +185,7 @@ class Engine:
                 state = await room_threads.run(load, id)
             finally:
                 _being_read.discard(id)
-        except (CommitFailed, DatabaseError) as error:
+        except (CommitFailed, Error) as error:
             logger.warning("The run %s can't be taken up now: %s", id, error)
             return
         except Refusal as refusal:  # its machine is gone
@@ -188,7 +195,9 @@ class Engine:
             logger.exception("The run %s can't be worked on.", id)
             await give_up(id, Refusal(Code.EXECUTION_FAILED, "The run can't be worked on."))
             return
-        if state is not None and id not in self._drivers:
+        if state is None or state.run.holder != process.process_id():
+            return  # it was deleted; or we slept, and it is somebody else's by now
+        if id not in self._drivers:
             driver = Driver(state, self.runner, self.news)
             self._have(driver, driver.take_over)
 
@@ -207,6 +216,8 @@ class Engine:
             del self._drivers[driver.id]
             _worked_on.pop(driver.id, None)
             driver.is_left.set()
+        if driver.is_poked:  # it may have been given to us anew while we left it
+            self.take_up(driver.id, is_held=True)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
@@ -233,7 +244,7 @@ class Engine:
                     self.take_up(id, is_held=True)
                 self._idle = idle
                 self._take_some(found.due)
-            except DatabaseError as error:
+            except Error as error:
                 if not is_failing:
                     logger.warning("What is due for runs can't be read: %s", error)
                 is_failing = True
@@ -268,7 +279,7 @@ def _look() -> Found:
     is_due = Q(holder="", due_at__lte=now)
     due = list(runs.filter(is_due).order_by("due_at").values_list("pk", flat=True)[:MOST_FOUND])
     if len(due) < MOST_FOUND:
-        orphans = runs.exclude(holder="").exclude(holder__in=living())
+        orphans = runs.exclude(holder__in=["", process.process_id()]).exclude(holder__in=living())
         due += orphans.values_list("pk", flat=True)[:MOST_FOUND]
     held = dict(runs.filter(holder=process.process_id()).values_list("pk", "version"))
     later = runs.filter(holder="", due_at__gt=now).order_by("due_at")
@@ -309,21 +320,17 @@ def _runner() -> Runner:
 _worked_on: dict[str, Driver] = {}
 #: Those that are about to be: a large one takes longer to read than it is from look to look.
 _being_read: set[str] = set()
-_engines: WeakKeyDictionary[asyncio.AbstractEventLoop, Engine] = WeakKeyDictionary()
+_engines = PerLoop(Engine)
 
 
 def engine() -> Engine:
     """The engine of the running loop."""
-    loop = asyncio.get_running_loop()
-    found = _engines.get(loop)
-    if found is None:
-        found = _engines[loop] = Engine()
-    return found
+    return _engines.here()
 
 
 def wake() -> None:
     """Have the engines of this process look; from any thread."""
-    for each in tuple(_engines.values()):
+    for each in _engines.everywhere():
         with suppress(RuntimeError):  # its loop is closed
             each.loop.call_soon_threadsafe(each.news)
 
@@ -336,18 +343,18 @@ def heard(news: str) -> None:
 
 def is_working() -> bool:
     """Whether an engine of this process looks for runs."""
-    return any(each.is_looking for each in tuple(_engines.values()))
+    return any(each.is_looking for each in _engines.everywhere())
 
 
 def trouble() -> str | None:
     """Why nodes of this process's runs wait longer than they should; None when they do not."""
-    said = (each.runner.trouble() for each in tuple(_engines.values()))
+    said = (each.runner.trouble() for each in _engines.everywhere())
     return next(filter(None, said), None)
 
 
 def adopt(id: str) -> None:
     """Work on a run that this process holds; from any thread."""
-    for each in tuple(_engines.values()):
+    for each in _engines.everywhere():
         if each.is_looking:
             with suppress(RuntimeError):
                 each.loop.call_soon_threadsafe(partial(each.take_up, id, is_held=True))

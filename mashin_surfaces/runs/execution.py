@@ -96,9 +96,7 @@ async def execute(state: RunState, node: Node, charges: list[Charge] | None = No
                 value = await value if inspect.isawaitable(value) else value
             _keep(outcome, value, state, node, execution)
         except asyncio.CancelledError:
-            outcome.is_cancelled = True
-            message = "The execution was cancelled."
-            outcome.error = {"code": Code.EXECUTION_FAILED.value, "message": message}
+            outcome = cancelled(node)
         except TimeoutError:
             message = f'The step "{node.name}" did not end within {limit:g} s.'
             outcome.error = {"code": Code.TIMEOUT.value, "message": message}
@@ -107,6 +105,12 @@ async def execute(state: RunState, node: Node, charges: list[Charge] | None = No
     outcome.charges = charged
     outcome.seconds = perf_counter() - began
     return outcome
+
+
+def cancelled(node: Node, charges: Sequence[Charge] = ()) -> Outcome:
+    """The outcome of an attempt that was told to end."""
+    error = {"code": Code.EXECUTION_FAILED.value, "message": "The execution was cancelled."}
+    return Outcome(node.name, node.attempt, error=error, charges=charges, is_cancelled=True)
 
 
 def _keep(outcome: Outcome, value: Any, state: RunState, node: Node, execution: StepRun) -> None:

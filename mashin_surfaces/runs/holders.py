@@ -26,7 +26,8 @@ def living() -> QuerySet[ServerProcess, str]:
 
 def resting(alias: str, id: str) -> QuerySet[Run]:
     """The run, if it has not ended and nobody who lives works on it."""
-    is_free = Q(holder="") | ~Q(holder__in=living())
+    # Who asks lives, whatever its beat says: it may just have been frozen.
+    is_free = Q(holder="") | ~Q(holder__in=living()) & ~Q(holder=process.process_id())
     return Run.objects.using(alias).filter(is_free, pk=id, ended_at=None)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from ..steps.spending import Charge
-from .execution import Outcome, execute
+from .execution import Outcome, cancelled, execute
 from .models import Node
 from .state import RunState
 
@@ -24,7 +24,13 @@ class ProcessRunner:
         charges = self._charges.setdefault(state.run.id, {})[node.name, node.attempt] = []
         task = asyncio.get_running_loop().create_task(_execute(state, node, charges, report))
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            tasks.discard(task)
+            if task.cancelled():  # before its first step: nothing in it has seen that
+                report(cancelled(node, charges))
+
+        task.add_done_callback(ended)
 
     async def resume(self, state: RunState, node: Node, report: Callable[[Outcome], None]) -> bool:
         return False

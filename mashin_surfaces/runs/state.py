@@ -159,7 +159,8 @@ class RunState:
 
     def next_due(self) -> datetime | None:
         """When something happens by itself, while nothing runs."""
-        moments: list[datetime | None] = [self.run.deadline_at]
+        # Once it is known how it ends, its time says nothing more.
+        moments: list[datetime | None] = [None if self.run.outcome else self.run.deadline_at]
         moments += [gate.expires_at for gate in self.gates.values() if gate.status == "open"]
         moments += [self.nodes[name].retry_at for name in self.retrying]
         return min((moment for moment in moments if moment is not None), default=None)

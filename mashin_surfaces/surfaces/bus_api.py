@@ -24,7 +24,7 @@ from ..incubators.models import Incubator
 from ..ledger.chain import new_id
 from ..machines.json_values import dumps
 from ..rooms.events import NewEvent
-from ..rooms.log import read
+from ..rooms.log import look, read
 from .bus_socket import agent_of
 from .csrf import check_csrf
 from .database import in_database
@@ -139,19 +139,20 @@ class BusView(JsonView):
     async def _events(self, request: HttpRequest, visit: _Visit) -> Given:
         since = number_of(request, "since", 0, 2**62)
         limit = number_of(request, "limit", MOST_EVENTS, MOST_EVENTS)
-        floor = visit.incubator.room.floor
-        if 0 < since < floor:
-            raise Refusal(
-                Code.NOT_FOUND, f"Events up to {floor} are not kept any more.", subject="gone"
-            )
         wanted = request.GET.get("type")
         if wanted is not None and not dialect.is_glob(wanted):
             raise wrong_field("type", "It is a type of events; * stands for one part between dots.")
         globs = None if wanted is None else (wanted,)
         found: list[dict[str, Any]] = []
-        position = max(since, floor)
+        position = since
         while len(found) < limit:
             entries = await in_database(read, visit.room, position, MOST_EVENTS)
+            room = (await in_database(look, [visit.room])).get(visit.room)  # behind what was read
+            floor = position if room is None else room.floor
+            if 0 < position < floor:
+                raise Refusal(
+                    Code.NOT_FOUND, f"Events up to {floor} are not kept any more.", subject="gone"
+                )
             if not entries:
                 break
             for entry in entries:

@@ -19,7 +19,7 @@ from ..identity.authenticate import authenticate
 from ..identity.presented import Presented
 from ..identity.principal import anonymous
 from ..ledger.chain import new_id
-from ..rooms.log import read
+from ..rooms.log import look, read
 from ..runs import commands, listing, store
 from ..runs.doors import run_door
 from ..runs.models import Node, Run
@@ -194,21 +194,26 @@ class RunView(JsonView):
     async def _events(self, request: HttpRequest, caller: Caller, run: Run) -> Given:
         since = number_of(request, "since", 0, 2**62)
         limit = number_of(request, "limit", MOST_EVENTS, MOST_EVENTS)
-        room = run.room
-        if since < room.floor:
+        found = await in_database(read, run.room_id, since, limit)
+        # What was trimmed meanwhile was not read, and only now it is said.
+        now = (await in_database(look, [run.room_id])).get(run.room_id)
+        if now is None:
+            raise Refusal(Code.NOT_FOUND, "This run is gone.", subject="run")
+        if since < now.floor:
             raise Refusal(
                 Code.NOT_FOUND,
-                f"Entries up to {room.floor} are not kept any more: read the run.",
+                f"Entries up to {now.floor} are not kept any more: read the run.",
                 subject="events",
             )
-        found = await in_database(read, room.pk, since, limit)
+        # Up to there nothing is left out but for the limit: what came behind was perhaps not read.
+        offset = max(run.room.head, found[-1].offset if found else 0)
         events = [
             orjson.Fragment(
                 dialect.entry(event.type, event.payload, event.offset, event.at.isoformat())
             )
             for event in found
         ]
-        return 200, {"events": events, "offset": room.head, "epoch": room.epoch}, None
+        return 200, {"events": events, "offset": offset, "epoch": now.epoch}, None
 
     async def _output(self, request: HttpRequest, caller: Caller, run: Run) -> Given:
         nodes = Node.objects.using(run._state.db).filter(run=run, name=self.node)

@@ -180,6 +180,8 @@ class RunConnection(Connection):
 
     def _begin(self) -> None:
         """Have the run told from its snapshot on; what is answered stands behind that."""
+        if self.is_gone:  # a worker may come here after the end
+            return
         before = self.beginning
         if before is not None:
             before.cancel()

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from mashin_surfaces.commit import CommitFailed, GroupCommit
+from mashin_surfaces.commit.batch import Committer
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -114,6 +115,7 @@ async def test_nobody_waits_longer_than_the_setting_says_whatever_the_writer_is_
     go_on.set()
     with pytest.raises(CommitFailed):
         await first
+    settings.MASHIN_SURFACES = {}  # the disk may take its time
     await group.put(numbers, 3)
     assert await asyncio.to_thread(stored) == [3], "what was refused before its turn is not done"
 
@@ -189,6 +191,22 @@ def test_a_writer_that_was_closed_starts_anew(group: GroupCommit, numbers: Numbe
     group.put_now(numbers, 1)
     group.close()
     group.put_now(numbers, 2)
+    assert stored() == [1, 2]
+
+
+def test_what_comes_while_the_writer_ends_is_written(
+    group: GroupCommit, numbers: Numbers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close, late = Committer.close, [2]
+
+    def close_while_something_comes(self: Committer) -> None:
+        close(self)
+        while late:
+            group.put_soon(numbers, late.pop())
+
+    group.put_now(numbers, 1)
+    monkeypatch.setattr(Committer, "close", close_while_something_comes)
+    group.close(PATIENCE)
     assert stored() == [1, 2]
 
 

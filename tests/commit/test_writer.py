@@ -17,6 +17,8 @@ from tests.forks import forked, forks
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+DEADLINE = 30.0
+
 
 class Numbers:
     """A sink that keeps numbers in a table, and counts its transactions."""
@@ -31,7 +33,7 @@ class Numbers:
 
     def write(self, connection: BaseDatabaseWrapper, items: Sequence[int]) -> None:
         self.entered.set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         if -1 in items:
             raise ValueError("a poisoned item")
         self.batches.append(len(items))
@@ -40,6 +42,18 @@ class Numbers:
 
     def settle(self, committed: bool) -> None:
         self.settled.append(committed)
+
+
+class After:
+    """A sink for what is written after the numbers, into the same table."""
+
+    turn = 1
+
+    def __init__(self, numbers: Numbers) -> None:
+        self.write = numbers.write
+
+    def settle(self, committed: bool) -> None:
+        """It keeps nothing."""
 
 
 @pytest.fixture
@@ -83,7 +97,7 @@ async def test_who_waits_at_the_same_moment_shares_a_transaction(
 ) -> None:
     numbers.gate.clear()
     first = asyncio.ensure_future(group.put(numbers, 0))
-    await asyncio.to_thread(numbers.entered.wait, 10)
+    await asyncio.to_thread(numbers.entered.wait, 60)
     others = [asyncio.ensure_future(group.put(numbers, n)) for n in range(1, 200)]
     await asyncio.sleep(0)
     assert not first.done()
@@ -96,7 +110,7 @@ async def test_who_waits_at_the_same_moment_shares_a_transaction(
 async def test_a_poisoned_item_fails_alone(group: GroupCommit, numbers: Numbers) -> None:
     numbers.gate.clear()
     first = asyncio.ensure_future(group.put(numbers, 0))
-    await asyncio.to_thread(numbers.entered.wait, 10)
+    await asyncio.to_thread(numbers.entered.wait, 60)
     tasks = [asyncio.ensure_future(group.put(numbers, n)) for n in (1, 2, -1, 3, 4)]
     await asyncio.sleep(0)
     numbers.gate.set()
@@ -104,6 +118,46 @@ async def test_a_poisoned_item_fails_alone(group: GroupCommit, numbers: Numbers)
     assert [type(result) for result in results].count(CommitFailed) == 1
     assert isinstance(results[3], CommitFailed)
     assert sorted(await seen()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("bad", [(2,), (1, 4), (1, 2, 3, 4)])
+async def test_with_a_poisoned_item_goes_what_was_to_be_written_with_it_and_nothing_else(
+    group: GroupCommit, numbers: Numbers, bad: tuple[int, ...]
+) -> None:
+    after = After(numbers)
+    numbers.gate.clear()
+    first = asyncio.ensure_future(group.put(numbers, 0))
+    assert await asyncio.to_thread(numbers.entered.wait, DEADLINE)
+    tasks = [
+        asyncio.ensure_future(group.put_together(numbers, -1 if n in bad else n, (after, 10 + n)))
+        for n in (1, 2, 3, 4)
+    ]
+    numbers.gate.set()
+    await first
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    good = [n for n in (1, 2, 3, 4) if n not in bad]
+    assert [n for n, result in enumerate(results, 1) if result is None] == good
+    assert {type(result) for result in results if result is not None} == {CommitFailed}
+    assert sorted(await seen()) == [0, *good, *(10 + n for n in good)]
+
+
+async def test_what_is_given_up_while_its_batch_is_held_up_is_not_written_any_more(
+    group: GroupCommit, numbers: Numbers, settings: Any
+) -> None:
+    settings.MASHIN_SURFACES = {"LEDGER": {"WAIT": 1}}
+    is_given_up = threading.Event()
+    numbers.gate.clear()
+    first = asyncio.ensure_future(group.put(numbers, 0))
+    assert await asyncio.to_thread(numbers.entered.wait, DEADLINE)
+    holding = asyncio.ensure_future(group.run(lambda connection: is_given_up.wait(DEADLINE)))
+    late = asyncio.ensure_future(group.put_together(numbers, 1, (After(numbers), 11)))
+    late.add_done_callback(lambda _: is_given_up.set())
+    numbers.gate.set()
+    with pytest.raises(CommitFailed):
+        await late
+    await asyncio.gather(first, holding, return_exceptions=True)
+    await asyncio.to_thread(group.close, DEADLINE)
+    assert await seen() == [0]
 
 
 async def test_a_failing_unit_takes_only_itself_down(group: GroupCommit, numbers: Numbers) -> None:
@@ -144,7 +198,7 @@ async def test_a_waiter_that_is_cancelled_disturbs_nobody(
 ) -> None:
     numbers.gate.clear()
     gone = asyncio.ensure_future(group.put(numbers, 1))
-    await asyncio.to_thread(numbers.entered.wait, 10)
+    await asyncio.to_thread(numbers.entered.wait, 60)
     stays = asyncio.ensure_future(group.put(numbers, 2))
     await asyncio.sleep(0)
     gone.cancel()
@@ -192,11 +246,12 @@ async def test_a_database_that_hangs_keeps_nobody_waiting(numbers: Numbers, sett
     numbers.gate.clear()
     try:
         with pytest.raises(CommitFailed, match="waited longer"):
-            await asyncio.wait_for(group.put(numbers, 1), 10)
+            await asyncio.wait_for(group.put(numbers, 1), 60)
         in_queue = asyncio.to_thread(group.put_now, numbers, 2)
         with pytest.raises(CommitFailed, match="waited longer"):
-            await asyncio.wait_for(in_queue, 10)
+            await asyncio.wait_for(in_queue, 60)
         numbers.gate.set()
+        settings.MASHIN_SURFACES = {}  # the disk may take its time
         await group.put(numbers, 3)
     finally:
         numbers.gate.set()

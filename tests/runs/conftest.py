@@ -100,7 +100,9 @@ class Runs:
 
     async def at_rest(self, run: Run) -> Run:
         """The run, when nobody works on it."""
-        return await self.until(run, lambda found: not found.holder)
+        found = await self.until(run, lambda found: not found.holder)
+        await self.engine.rest_of(run.pk)  # the row says so a moment before it is forgotten here
+        return found
 
     async def node(self, run: Run, name: str, *statuses: str) -> Node:
         """A node, as soon as it has one of these statuses."""

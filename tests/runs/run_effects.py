@@ -33,7 +33,7 @@ def gate(name: str) -> asyncio.Event:
 
 async def has_begun(name: str) -> None:
     """Returns when the effect called so runs."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while name not in running:  # noqa: ASYNC110  the effect knows nothing of tests that wait
             await asyncio.sleep(0.01)
 

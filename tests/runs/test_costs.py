@@ -9,6 +9,8 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,14 +19,14 @@ from mashin_surfaces.governance.door import GovernedMachine
 from mashin_surfaces.machines.definition import AskEffect, Implements, MachineDefinition
 from mashin_surfaces.machines.registry import CompiledMachine
 from mashin_surfaces.models import CostEntry, Gate, Run
-from mashin_surfaces.runs import commands, driver
+from mashin_surfaces.runs import commands, driver, store
 from mashin_surfaces.runs.change import Change
 from mashin_surfaces.runs.execution import Outcome
 from mashin_surfaces.runs.progress import Progress
 from mashin_surfaces.runs.store import Creation, NewRun
 from mashin_surfaces.steps.spending import Charge
 from tests.runs import run_effects
-from tests.runs.conftest import Runs, refusal
+from tests.runs.conftest import DEADLINE, Runs, refusal
 
 SPEND = """\
     ask {name}, from: "run.spend", after: none, estimate: {estimate}
@@ -127,6 +129,49 @@ async def test_somebody_is_asked_for_enough(
         await runs.decide(run, "b")
     ended = await runs.ended(run)
     assert (ended.outcome, ended.budget) == ("completed", Decimal(budget) + Decimal(asked))
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_what_is_cancelled_before_it_has_begun_is_not_waited_for(
+    runs: Runs, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MASHIN_SURFACES = {"RUNS": {"ON_BUDGET": "fail"}}
+    monkeypatch.setattr(driver, "GRACE", 2 * DEADLINE)
+    run = await runs.run(
+        '    ask first, from: "run.wait"\n      name: "first"\n'
+        '    ask a, from: "run.wait", after: first\n      name: "a"\n'
+        '    ask b, from: "run.wait", after: first, estimate: 5\n      name: "b"\n',
+        budget=1,
+    )
+    await run_effects.has_begun("first")
+    run_effects.gate("first").set()
+    assert (await runs.ended(run)).outcome == "budget_exceeded"
+    assert run_effects.done == {"first": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_what_was_booked_in_vain_is_booked_again(runs: Runs) -> None:
+    """By a batch that was rolled back; meanwhile another process books with the same number."""
+    run = await runs.at_rest(await runs.run('    gate ok\n      question: "?"\n'))
+
+    def entry(node: str) -> CostEntry:
+        return CostEntry(run=run, node=node, attempt=1, amount=Decimal(1), at=change.now)
+
+    def book() -> None:
+        with transaction.atomic():
+            change.write()
+            transaction.set_rollback(True)
+        entry("other").save()
+        with transaction.atomic():
+            change.write()
+
+    state = await sync_to_async(store.load)(run.pk)
+    assert state is not None
+    change = Change(state)
+    change.costs.append(entry("ok"))
+    await sync_to_async(book)()
+    booked = CostEntry.objects.filter(run=run).order_by("node")
+    assert [node async for node in booked.values_list("node", flat=True)] == ["ok", "other"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
+import weakref
+from math import inf
+from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 
+from mashin_surfaces.commit import GroupCommit
 from mashin_surfaces.exceptions import Code
 from mashin_surfaces.machines.models import Machine
 from mashin_surfaces.machines.registry import registry
 from mashin_surfaces.models import Run
-from mashin_surfaces.runs import commands, driver
+from mashin_surfaces.runs import calls, commands, driver, progress
+from mashin_surfaces.runs import engine as engine_module
+from mashin_surfaces.runs.change import Change
+from mashin_surfaces.runs.driver import Driver
+from mashin_surfaces.runs.store import load
 from tests.runs import run_effects
-from tests.runs.conftest import Runs, refusal
+from tests.runs.conftest import DEADLINE, Runs, refusal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,7 +41,10 @@ WIDE = """\
 # -- order ----------------------------------------------------------------------------------------
 
 
-async def test_a_run_that_only_computes_is_made_and_ended_at_once(runs: Runs) -> None:
+async def test_a_run_that_only_computes_is_made_and_ended_at_once(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LONGEST", inf)  # a pause of this process ends no look
     run = await runs.run(
         "    compute one\n      {n: input.n + 1}\n    compute two\n      {n: 2 * steps.one.n}\n"
     )
@@ -176,6 +191,20 @@ async def test_a_cancelled_run_tells_what_runs_and_closes_its_gates(runs: Runs) 
     assert (await refusal(commands.acontrol(run, "resume", runs.ada))).code is Code.CONFLICT
 
 
+async def test_a_run_over_its_time_waits_for_what_still_ends_and_for_no_moment(runs: Runs) -> None:
+    run = await runs.run(
+        '    ask a, from: "run.spend_and_wait"\n'
+        '      name: "a"\n      amount: 0.1\n      is_stubborn: true\n',
+        ensures='    limits\n      timeout: "50ms"\n',
+    )
+    await runs.until(run, lambda found: found.status == "cancelling")
+    state = await sync_to_async(load)(run.pk)
+    run_effects.gate("a").set()
+    assert (await runs.ended(run)).outcome == "timeout"
+    assert state is not None
+    assert state.next_due() is None
+
+
 async def test_what_does_not_end_is_abandoned(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "GRACE", 0.05)
     released = asyncio.Event()
@@ -273,6 +302,98 @@ async def test_the_same_request_starts_one_run(runs: Runs) -> None:
     assert first.pk == second.pk
     assert (await refusal(runs.start(input={"n": 2}, request_key="k"))).code is Code.CONFLICT
     assert await Run.objects.acount() == 1
+
+
+async def test_a_run_is_worked_on_although_who_starts_it_goes_away_meanwhile(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_together, is_put = GroupCommit.put_together, asyncio.Event()
+
+    def observed(self: GroupCommit, *given: Any) -> Any:
+        is_put.set()
+        return put_together(self, *given)
+
+    machine = await runs.load('    ask send, from: "run.send"\n      name: "send"\n')
+    monkeypatch.setattr(GroupCommit, "put_together", observed)
+    starting = asyncio.create_task(runs.start(machine))
+    await is_put.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    async with asyncio.timeout(DEADLINE):
+        while not await Run.objects.aexists():  # noqa: ASYNC110  it is the database that tells
+            await asyncio.sleep(0.01)
+    run = await Run.objects.aget()
+    assert (await runs.at_rest(run)).outcome == "completed"
+    assert run_effects.done == {"send": 1}
+
+
+async def test_a_run_that_a_thread_starts_is_not_left_to_the_next_look(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = threading.Event()
+    look = engine_module._look
+
+    def observed() -> Any:
+        found = look()
+        looked.set()
+        return found
+
+    machine = await runs.load("    compute a\n      {n: 1}\n")
+    await runs.engine.close()
+    monkeypatch.setattr(engine_module, "LOOK", 2 * DEADLINE)
+    monkeypatch.setattr(engine_module, "_look", observed)
+    runs.engine.start()
+    assert await asyncio.to_thread(looked.wait, DEADLINE)
+
+    def begin() -> str:
+        try:
+            return calls.start_run(machine, {}, principal=runs.ada.principal)
+        finally:
+            connections.close_all()
+
+    run = await Run.objects.aget(pk=await asyncio.to_thread(begin))
+    assert (await runs.ended(run)).outcome == "completed"
+
+
+async def test_who_leaves_a_run_that_somebody_just_gives_back_takes_it_up_again(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look pokes the driver as it rests; it reads once more, and meanwhile somebody decides."""
+    run = await runs.run(
+        '    ask a, from: "run.wait"\n      name: "a"\n    gate ok\n      question: "?"\n'
+    )
+    await run_effects.has_begun("a")
+    loop = asyncio.get_running_loop()
+    commit, undecided = Driver._commit, ["ok"]
+
+    async def commit_and_be_poked(self: Driver, change: Change) -> bool:
+        counted = await commit(self, change)
+        if undecided and not self.state.run.holder:
+            self.poke()
+        return counted
+
+    def read_late(id: str) -> Any:
+        found = load(id)
+        if undecided:
+            deciding = runs.decide(run, undecided.pop())
+            asyncio.run_coroutine_threadsafe(deciding, loop).result(DEADLINE)
+        return found
+
+    monkeypatch.setattr(engine_module, "LOOK", 2 * DEADLINE)
+    monkeypatch.setattr(Driver, "_commit", commit_and_be_poked)
+    monkeypatch.setattr(driver, "load", read_late)
+    run_effects.gate("a").set()
+    assert (await runs.ended(run)).outcome == "completed"
+
+
+def test_what_belongs_to_loops_that_are_gone_is_forgotten() -> None:
+    async def own() -> weakref.ref[engine_module.Engine]:
+        return weakref.ref(engine_module.engine())
+
+    *before, _ = [asyncio.run(own()) for _ in range(4)]
+    gc.collect()
+    assert [each() for each in before] == [None] * 3
 
 
 async def test_a_run_goes_on_with_the_revision_it_was_started_with(runs: Runs) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connection, connections, transaction
 
+from mashin_surfaces.exceptions import Code
 from mashin_surfaces.models import Execution, Node
-from mashin_surfaces.runs import executions
+from mashin_surfaces.runs import celery_runner, executions
+from mashin_surfaces.runs.celery_runner import CeleryRunner
+from mashin_surfaces.runs.execution import Outcome
 from mashin_surfaces.runs.executions import Place
+from mashin_surfaces.runs.store import load
+from mashin_surfaces.steps.spending import Charge
 from tests.runs.conftest import DEADLINE, Runs
 from tests.timers.workers import until, waiting_for_locks
 
@@ -79,3 +88,49 @@ def test_who_comes_while_the_outcome_is_taken_does_not_begin_again(place: Place)
             until_it_waits(begun)
         assert begun.result(DEADLINE) is False
     assert not rows(place).exists()
+
+
+def test_what_is_begun_gets_an_outcome_although_its_own_can_not_be_written(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = b"no text"
+    odd = Outcome(place.node, place.attempt, charges=[Charge(Decimal(1), model)])
+    monkeypatch.setattr(celery_runner, "_outcome", lambda *place: odd)
+    with ThreadPoolExecutor(1) as worker:
+        worker.submit(make, place).result(DEADLINE)
+    outcome = rows(place).get().outcome
+    assert outcome["error"]["code"] == Code.EXECUTION_FAILED
+    assert outcome["charges"] == []
+
+
+def make(place: Place) -> None:
+    """As a worker does, on a connection of its own."""
+    try:
+        celery_runner.execute_node(*place)
+    finally:
+        connections.close_all()
+
+
+async def test_an_outcome_that_can_not_be_read_is_lost_and_holds_up_no_other(runs: Runs) -> None:
+    """As a worker of another version leaves it."""
+    run = await runs.at_rest(await runs.run(STEPS + STEPS.replace("begin", "also")))
+    written = executions._written(Outcome("", 1))
+    for node, more in (("begin", {"is_new": True}), ("also", {})):
+        await Execution.objects.acreate(
+            run=run,
+            node=node,
+            attempt=1,
+            process="w" * 32,
+            outcome=written | more,
+            started_at=datetime.now(UTC),
+        )
+    state = await sync_to_async(load)(run.pk)
+    assert state is not None
+    came: asyncio.Queue[Outcome] = asyncio.Queue()
+    runner = CeleryRunner()
+    for each in state.nodes.values():
+        each.attempt = 1
+        assert await runner.resume(state, each, came.put_nowait)
+    async with asyncio.timeout(DEADLINE):
+        outcomes = [await came.get() for _ in state.nodes]
+    assert {outcome.node: outcome.is_lost for outcome in outcomes} == {"begin": True, "also": False}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from threading import Condition
+from threading import Condition, Event
 from typing import Any
 
 import pytest
 
 from mashin_surfaces.exceptions import Code, Refusal
 from mashin_surfaces.models import Decision, Gate, Run, SurfaceAccess
-from mashin_surfaces.runs import commands
+from mashin_surfaces.runs import announcements, commands
 from mashin_surfaces.signals import gate_opened, run_ended
+from mashin_surfaces.steps.threads import effect_threads
 from tests.runs import run_effects
 from tests.runs.conftest import DEADLINE, Runs, caller, refusal
 
@@ -312,6 +313,41 @@ async def test_a_quality_gate_is_escalated_and_fails_at_twice_the_time(
     await runs.ended(escalated)
     assert await asyncio.to_thread(told.has, 3)
     assert told.heard == [("review", False), ("review", True), ("ended", "failed")]
+
+
+@pytest.mark.parametrize("is_too_much", [False, True])
+async def test_what_is_told_of_a_run_comes_in_its_order_however_long_somebody_listens(
+    runs: Runs,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_too_much: bool,
+) -> None:
+    go_on = Event()
+
+    def listen(sender: Any, **_: Any) -> None:
+        assert go_on.wait(DEADLINE)
+
+    if is_too_much:
+        monkeypatch.setattr(announcements, "MOST_WAITING", 0)
+    gate_opened.disconnect(told.opened)
+    gate_opened.connect(listen)
+    gate_opened.connect(told.opened)
+    try:
+        run = await runs.run(gated("quality"))
+        await runs.gate(run, "review")
+        await runs.decide(run, "review")
+        await runs.ended(run)
+        await runs.engine.rest_of(run.pk)
+        await asyncio.wrap_future(effect_threads.submit(lambda: None))  # what waited has begun
+        go_on.set()
+        assert await asyncio.to_thread(told.has, 1 if is_too_much else 2)
+    finally:
+        go_on.set()
+        gate_opened.disconnect(listen)
+    effect_threads.close()  # returns when all is sent
+    assert told.heard == [("review", False), ("ended", "completed")][: 1 if is_too_much else 2]
+    assert ("are too slow" in caplog.text) == is_too_much
 
 
 def _was_escalated(run: Run) -> bool:

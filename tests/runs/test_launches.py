@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.db.models import F
 
+from mashin_surfaces.machines.models import Machine
+from mashin_surfaces.machines.registry import registry
 from mashin_surfaces.models import Run
 from mashin_surfaces.runs import commands, engine
 from mashin_surfaces.runs.launches import MOST_DEPTH
@@ -57,6 +59,33 @@ async def test_who_waits_for_its_children_is_told_of_their_end(
     run = await runs.run(many("[1, 2, 3]", "      max_concurrency: 1\n"))
     assert (await runs.ended(run)).outcome == "completed"
     assert run_effects.done == {"w1": 1, "w2": 1, "w3": 1}
+
+
+async def test_the_next_child_is_launched_whatever_else_runs(runs: Runs) -> None:
+    await load_child(runs, "run.note")
+    launch = many("[1, 2]", "      max_concurrency: 1\n").replace("all\n", "all, after: none\n", 1)
+    run = await runs.run(
+        f'    ask other, from: "run.wait", after: none\n      name: "other"\n{launch}'
+    )
+    await run_effects.has_begun("other")
+    await runs.node(run, "all", "completed")
+    run_effects.gate("other").set()
+    assert (await runs.ended(run)).outcome == "completed"
+
+
+async def test_who_waits_for_a_child_that_is_given_up_is_told_of_that(runs: Runs) -> None:
+    await load_child(runs, "run.wait")
+    run = await runs.run(many("[1]"))
+    await run_effects.has_begun("w1")
+    await runs.at_rest(run)
+    await Machine.objects.filter(name="child").adelete()
+    registry.forget()
+    child = await Run.objects.aget(parent=run)
+    await Run.objects.filter(pk=child.pk).aupdate(version=F("version") + 1)  # it is read again
+    run_effects.gate("w1").set()
+    ended = await runs.ended(run)
+    assert ended.output is not None
+    assert [each["outcome"] for each in ended.output["results"]] == ["failed"]
 
 
 async def test_for_nothing_nothing_is_launched(runs: Runs) -> None:

@@ -60,7 +60,8 @@ def test_nodes_begin_when_what_they_need_is_done_and_no_more_at_once_than_may(wo
     first, *two = book.begun()
     assert first == "first"
     (third,) = {"a", "b", "c"} - set(two)
-    assert statuses(works.seen(run)) == {
+    seen = works.until(run, lambda seen: statuses(seen)[third] == "scheduled")
+    assert statuses(seen) == {
         "first": "completed", **dict.fromkeys(two, "running"), third: "scheduled",
         "last": "pending",
     }  # fmt: skip
@@ -238,6 +239,7 @@ def test_a_graph_is_changed_while_it_runs(works: Site) -> None:
 def test_a_pause_lets_end_what_runs_and_begins_nothing(works: Site) -> None:
     run, book = works.start("crowd")
     works.awaited(lambda: len(book.begun()) == 3)
+    works.until(run, lambda seen: "scheduled" in statuses(seen).values())
     works.control(run, "pause")
     works.until_it_is(run, "pausing")
     book.let("a", "b", "c")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -11,10 +12,14 @@ from django.db.models.signals import post_init
 
 from mashin_surfaces.exceptions import Code
 from mashin_surfaces.models import Node, Run, ServerProcess
+from mashin_surfaces.runs import commands, engine
 from mashin_surfaces.runs.holders import hold
+from mashin_surfaces.runs.store import load
+from mashin_surfaces.timers import process
+from mashin_surfaces.timers.clock import clock
 from mashin_surfaces.timers.moments import before
 from tests.runs import run_effects
-from tests.runs.conftest import Runs, refusal
+from tests.runs.conftest import DEADLINE, Runs, refusal
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,6 +41,14 @@ async def lose(run: Run) -> None:
     await Run.objects.filter(pk=run.pk).aupdate(
         holder=old.id, fence=F("fence") + 1, version=F("version") + 1
     )
+
+
+async def another_process() -> ServerProcess:
+    """One that lives, for as long as the test may take."""
+    other = ServerProcess(id="e" * 32, host="other", pid=2)
+    other.started_at = other.beat_at = before(-3600.0)
+    await ServerProcess.objects.abulk_create([other])
+    return other
 
 
 async def test_what_may_repeat_runs_again_and_what_has_ended_does_not(runs: Runs) -> None:
@@ -85,19 +98,67 @@ async def test_what_must_not_repeat_is_not_made_again_under_another_name(runs: R
 async def test_who_was_taken_for_dead_writes_nothing_any_more(runs: Runs) -> None:
     run = await runs.run(STEPS.format(name="wait", effect="run.wait"))
     await runs.node(run, "wait", "running")
-    other = ServerProcess(id="e" * 32, host="other", pid=2)
-    other.started_at = other.beat_at = before(-60.0)
-    await ServerProcess.objects.abulk_create([other])
+    other = await another_process()
     await Run.objects.filter(pk=run.pk).aupdate(
         holder=other.pk, fence=F("fence") + 1, version=F("version") + 1
     )
     run_effects.gate("wait").set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while runs.engine.working_on:  # noqa: ASYNC110  what is waited for is that it stops
             await asyncio.sleep(0.01)
     found = await Run.objects.aget(pk=run.pk)
     assert (found.holder, found.status) == (other.pk, "running")
     assert (await runs.node(run, "wait")).status == "running"
+
+
+async def test_who_is_frozen_while_it_takes_a_run_up_leaves_it_to_who_has_it_by_then(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = await another_process()
+    run = await runs.run(
+        '    gate ok\n      question: "?"\n    ask a, from: "run.note"\n      name: "a"\n'
+    )
+    await runs.gate(run, "ok")
+    await runs.at_rest(run)
+    was_read = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def load_late(id: str) -> Any:
+        Run.objects.filter(pk=id).update(
+            holder=other.pk, fence=F("fence") + 1, version=F("version") + 1
+        )
+        Node.objects.filter(run=id, name="a").update(status="running", attempt=1)
+        found = load(id)
+        loop.call_soon_threadsafe(was_read.set)
+        return found
+
+    monkeypatch.setattr(engine, "load", load_late)
+    await runs.decide(run, "ok")
+    async with asyncio.timeout(DEADLINE):
+        await was_read.wait()
+        while runs.engine._taking or runs.engine.working_on:  # noqa: ASYNC110  it does nothing
+            await asyncio.sleep(0.01)
+    found = await Run.objects.aget(pk=run.pk)
+    assert (found.holder, found.status, run_effects.done["a"]) == (other.pk, "running", 0)
+
+
+async def test_who_was_frozen_and_has_not_beaten_yet_cuts_nothing_off_by_a_command(
+    runs: Runs,
+) -> None:
+    run_effects.gate("send")
+    run = await runs.run('    ask send, from: "run.send"\n      name: "send"\n')
+    await runs.node(run, "send", "running")
+    clock.stop()
+    own = ServerProcess(id=process.process_id(), host="frozen", pid=1)
+    own.started_at = own.beat_at = before(60.0)
+    await ServerProcess.objects.filter(pk=own.pk).adelete()
+    await ServerProcess.objects.abulk_create([own])
+    await commands.acontrol(run, "pause", runs.ada)
+    run_effects.gate("send").set()
+    await runs.until(run, lambda found: found.status == "paused")
+    await commands.acontrol(run, "resume", runs.ada)
+    assert (await runs.ended(run)).outcome == "completed"
+    assert run_effects.done == {"send": 1}
 
 
 async def test_a_run_that_is_being_read_is_not_read_once_more(runs: Runs) -> None:

@@ -8,15 +8,17 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from types import ModuleType
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import F
 
+from mashin_surfaces.exceptions import Code, Refusal
 from mashin_surfaces.models import CostEntry, Room, Run
-from mashin_surfaces.runs import driver
+from mashin_surfaces.runs import driver, endings, engine, launches
 from mashin_surfaces.runs.driver import Driver
 from mashin_surfaces.runs.execution import Outcome
 from tests.runs import run_effects
@@ -151,6 +153,53 @@ async def test_what_ends_while_the_run_is_read_again_counts(
         runs.engine.take_up(run.pk)
     assert (await runs.ended(run)).outcome == "completed"
     assert run_effects.done == dict.fromkeys((*before, "last"), 1)
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+@pytest.mark.parametrize(("module", "reading"), [(engine, "load"), (launches, "children")])
+async def test_a_run_that_can_not_be_read_for_a_moment_goes_on_afterwards(
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    reading: str,
+    error: type[Exception],
+) -> None:
+    await runs.load("    compute end\n      {n: 1}\n", "child", accepts="    item as number\n")
+    run = await runs.run(
+        '    gate ok\n      question: "?"\n'
+        '    launch_many all\n      machine: "child"\n      items: [1]\n      collect: true\n'
+    )
+    await runs.gate(run, "ok")
+    await runs.at_rest(run)
+    read, failing = getattr(module, reading), [error("it is away")]
+
+    def away_at_first(*given: Any) -> Any:
+        if failing:
+            raise failing.pop()
+        return read(*given)
+
+    monkeypatch.setattr(module, reading, away_at_first)
+    await runs.decide(run, "ok")
+    ended = await runs.ended(run)
+    assert (ended.outcome, ended.error, failing) == ("completed", None, [])
+
+
+@pytest.mark.parametrize(("has_ended", "outcome"), [(True, "completed"), (False, "")])
+async def test_a_run_is_not_given_up_by_who_has_it_no_more(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, has_ended: bool, outcome: str
+) -> None:
+    run = await runs.run('    gate ok\n      question: "?"\n')
+    await runs.gate(run, "ok")
+    await runs.at_rest(run)
+    if has_ended:
+        await runs.decide(run, "ok")
+        await runs.ended(run)
+    before = await runs.log(run)
+    monkeypatch.setattr(endings, "_room_of", lambda id: run.room_id)  # it has looked before that
+    await endings.give_up(run.pk, Refusal(Code.EXECUTION_FAILED, "The run can't be worked on."))
+    found = await Run.objects.aget(pk=run.pk)
+    assert found.outcome == outcome
+    assert await runs.log(run) == before
 
 
 async def test_what_is_done_for_a_run_that_was_deleted_ends(runs: Runs) -> None:
