@@ -89,7 +89,8 @@ def governed(compiled: CompiledMachine) -> GovernedMachine:
     """The machine with its program; made once per compiled machine."""
     made = _machines.get(compiled)
     if made is None:
-        made = _machines[compiled] = GovernedMachine(compiled)
+        # Two threads may come at once: their limits must be the same ones.
+        made = _machines.setdefault(compiled, GovernedMachine(compiled))
     return made
 
 

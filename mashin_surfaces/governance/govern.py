@@ -13,12 +13,13 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter_ns, time
 from typing import Any, NamedTuple
 
 from ..exceptions import Code, Refusal
+from ..identity.cache import principals
 from ..identity.principal import Principal
 from ..ledger.access import Access
 from ..ledger.chain import new_id
@@ -41,6 +42,13 @@ class Caller:
 
     principal: Principal
     client: str = ""
+    #: ``identity.cache``'s from before the credentials were looked up; None: they are as of now.
+    generation: int | None = field(default=None, compare=False)
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether credentials have changed since these were looked up."""
+        return self.generation not in {None, principals.generation}
 
 
 class Answer(NamedTuple):

@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections import deque
 from time import monotonic
-from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError
 
@@ -19,6 +18,7 @@ from ..commit import CommitFailed
 from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..governance.govern import note
+from ..loops import PerLoop
 from ..machines.json_values import dumps
 from ..rooms.appending import RoomIsGone
 from ..timers.holding import Holding
@@ -72,10 +72,14 @@ class Dances:
                 self._task = loop.create_task(self._run())
         return await asyncio.shield(call.answer)
 
-    def discard(self) -> None:
-        """The namespace was reset: what waits is not run any more."""
-        while self._calls:
-            self._settle(self._calls.popleft(), was_reset())
+    def discard(self, epoch: str) -> None:
+        """The namespace was reset: what waits from before is not run any more."""
+        waiting, self._calls = self._calls, deque()
+        for call in waiting:
+            if call.epoch == epoch:
+                self._calls.append(call)
+            else:
+                self._settle(call, was_reset())
 
     async def _run(self) -> None:
         patience = monotonic() + settings.INCUBATORS.TIMEOUT + settings.LEDGER.WAIT
@@ -105,7 +109,8 @@ class Dances:
                         await self._came.wait()
                 except TimeoutError:
                     return
-            await self._perform(self._calls.popleft())
+            if self._calls:  # what came may have been discarded
+                await self._perform(self._calls.popleft())
 
     async def _run_beside(self, call: Call) -> None:
         async with self._places:
@@ -143,14 +148,14 @@ class Dances:
             call.answer.set_result(Answer(dumps(failure(refusal)).decode(), is_failure=True))
 
 
-_dances: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Dances]] = WeakKeyDictionary()
+_dances: PerLoop[dict[int, Dances]] = PerLoop(dict)
 #: Namespaces that are kept while nobody calls.
 MOST_IDLE = 1_000
 
 
 def dances_of(room: int, namespace: str, machine: str) -> Dances:
     """The calls of a namespace on this loop. ``machine``: its own, as far as it is known."""
-    known = _dances.setdefault(asyncio.get_running_loop(), {})
+    known = _dances.here()
     found = known.get(room)
     if found is None:
         if len(known) >= MOST_IDLE:

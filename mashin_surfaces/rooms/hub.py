@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 from channels.layers import get_channel_layer
 from django.db import Error as DatabaseTrouble
 
+from ..loops import PerLoop
 from . import doorbell
 from .events import Bell
 from .live import Joined, LiveRoom, Member, Place
@@ -96,7 +96,9 @@ class Hub:
         """
         self.start()
         room = await self._opened(id)
-        if not (room.can_resume(room.last - back) and (since is None or room.can_resume(since))):
+        is_known = epoch is None or epoch == room.epoch
+        can_resume = room.can_resume(room.last - back)
+        if not (is_known and can_resume and (since is None or room.can_resume(since))):
             await self._catch_up(room)
         joined = room.beginning(since, epoch, back)
         place = Place(room, member, joined.offset)
@@ -132,13 +134,14 @@ class Hub:
         if room is None:
             room = self._rooms[id] = LiveRoom(self, id)
             room.opening = self.loop.create_task(room.open())
-        if room.opening is not None:
+        if (opening := room.opening) is not None:
             room.waiting += 1
             try:
-                await asyncio.shield(room.opening)
+                await asyncio.shield(opening)
             except BaseException:
                 room.waiting -= 1
-                if room.opening.done() and self._rooms.get(id) is room:
+                has_failed = room.opening is opening and opening.done()
+                if has_failed and self._rooms.get(id) is room:
                     del self._rooms[id]  # it failed: the next one tries again
                 self._drop_if_empty(room)
                 raise
@@ -218,20 +221,24 @@ class Hub:
         if room is None:
             self._unheard.discard(id)
             return False
-        if self._channel is None:
+        channel = self._channel
+        if channel is None:
             self._unheard.add(id)
             return False
         self._unconfirmed.pop(room.echo, None)
         group, room.echo = doorbell.group_of(id), doorbell.encoded(Bell(id, uuid4().hex, 0, 0))
         try:
             async with asyncio.timeout(doorbell.PATIENCE):
-                await get_channel_layer().group_add(group, self._channel)
+                await get_channel_layer().group_add(group, channel)
                 self._unconfirmed[room.echo] = room
                 message = {"type": doorbell.MESSAGE, "text": room.echo}
                 await get_channel_layer().group_send(group, message)
         except Exception as error:
             self._unheard.add(id)
             self.say(f"The channel layer does not let us join: {error!r}")
+            return False
+        if self._channel != channel:  # it was given up meanwhile
+            self._unheard.add(id)
             return False
         self._unheard.discard(id)
         return True
@@ -318,18 +325,14 @@ class Hub:
         self._said = trouble
 
 
-_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+_hubs = PerLoop(Hub)
 
 
 def trouble() -> str | None:
     """Why pushes of this process are slower than they should be; None when they are not."""
-    return next((each.trouble for each in tuple(_hubs.values()) if each.trouble), None)
+    return next((each.trouble for each in _hubs.everywhere() if each.trouble), None)
 
 
 def hub() -> Hub:
     """The hub of the running loop, made when it is first asked for."""
-    loop = asyncio.get_running_loop()
-    found = _hubs.get(loop)
-    if found is None:
-        found = _hubs[loop] = Hub()
-    return found
+    return _hubs.here()

@@ -295,7 +295,7 @@ class LiveRoom:
 
     async def _look_again(self) -> None:
         """What the database says: the same, another epoch, closed, gone."""
-        self.is_stale = False
+        self.is_stale, self.wanted = False, self.last  # what is heard meanwhile stays wanted
         head = (await alook([self.id])).get(self.id)
         if head is None or head.status == Room.Status.CLOSED:
             self._close("This room is closed.", is_gone=True)
@@ -307,7 +307,7 @@ class LiveRoom:
         elif self.last < head.floor:  # missed here, and trimmed meanwhile: nobody can have it
             self._close("Events were trimmed before they could be sent: connect again.")
             self.last, self.is_doubted = head.floor, False
-        self.wanted = max(self.last, head.head)
+        self.wanted = max(self.wanted, self.last, head.head)
 
     def _close(self, reason: str, is_gone: bool = False) -> None:
         for place in tuple(self.places):
@@ -363,6 +363,7 @@ class LiveRoom:
         for place in places:
             place.position = behind
             self.replay(place)
+        self._tell_notes(self.last)  # behind what each has yet to read
 
     async def catch_up(self) -> None:
         """Look at the database now, and tell what was not heard of; a poll for who can't wait."""

@@ -82,11 +82,11 @@ class MemberSink:
             # We were swept, or are new: whatever was written before is gone.
             present |= self.entries.copy()
             absent -= present.keys()
-        if absent:
-            _delete(connection, absent)
+        held = _delete(connection, absent) if absent else set()
         if present:
             self._insert(connection, present)
-        self._written = {**present, **dict.fromkeys(absent)}
+        self._written = {**present, **dict.fromkeys(absent - held)}
+        self.unwritten |= held
 
     def _insert(self, connection: BaseDatabaseWrapper, entries: dict[Key, _Entry]) -> None:
         here, held = _hold_rooms(connection, {room for room, _connection in entries})
@@ -161,7 +161,8 @@ async def enter(room: int, connection: str, principal: str) -> None:
 async def leave(room: int, connection: str) -> None:
     """Be in it no more; returns when others can see that. Raises nothing of the database.
 
-    Whoever is not in a room may leave it.
+    Whoever is not in a room may leave it. While somebody else's transaction holds one's row, it is
+    a later beat that takes it away.
     """
     key = (room, connection)
     sink.entries.pop(key, None)
@@ -253,14 +254,22 @@ def _hold_rooms(connection: BaseDatabaseWrapper, rooms: set[int]) -> tuple[set[i
     return here, set(found.values_list("pk", flat=True)) - here
 
 
-def _delete(connection: BaseDatabaseWrapper, keys: Iterable[Key]) -> None:
+def _delete(connection: BaseDatabaseWrapper, keys: Iterable[Key]) -> set[Key]:
+    """Take rows away, but for those that somebody holds, which are returned: most likely they go
+    with their room or process. Who deletes those takes their rows in another order, and we would
+    wait for each other."""
     pairs = list(keys)
+    held: set[Key] = set()
+    table = RoomMember._meta.db_table
+    skip = " FOR UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
         for start in range(0, len(pairs), MOST_PAIRS):
             part = pairs[start : start + MOST_PAIRS]
             places = ", ".join(["(%s, %s)"] * len(part))
-            cursor.execute(
-                f"DELETE FROM {RoomMember._meta.db_table} "  # noqa: S608  own names
-                f"WHERE (room_id, connection) IN (VALUES {places})",
-                [value for pair in part for value in pair],
-            )
+            values = [value for pair in part for value in pair]
+            these = f"FROM {table} WHERE (room_id, connection) IN (VALUES {places})"
+            cursor.execute(f"DELETE FROM {table} WHERE id IN (SELECT id {these}{skip})", values)  # noqa: S608
+            if skip and cursor.rowcount < len(part):
+                cursor.execute(f"SELECT room_id, connection {these}", values)
+                held.update(cursor.fetchall())
+    return held

@@ -83,6 +83,10 @@ async def call(step: str, effect: Effect, arguments: dict[str, Any]) -> Any:
         raise
     except CommitFailed:  # it published, and the database is away: the writer has said why
         raise _not_committed(step) from None
+    except asyncio.CancelledError as error:
+        if _is_cancelled():
+            raise
+        raise failed(step, effect) from error
     except Exception as error:
         raise failed(step, effect) from error
     raise Refusal(
@@ -109,6 +113,10 @@ async def results_of(
         raise
     except CommitFailed:
         raise _not_committed(step) from None
+    except asyncio.CancelledError as error:
+        if _is_cancelled():
+            raise
+        raise failed(step, effect) from error
     except Exception as error:
         raise failed(step, effect) from error
     finally:
@@ -116,6 +124,13 @@ async def results_of(
             await yielding.aclose()
         except Exception:
             logger.warning('The effect "%s" failed while it was closed', effect.name, exc_info=True)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody wants this task to end, and it is not only that the effect awaited something
+    that others have cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _not_committed(step: str) -> Refusal:

@@ -18,7 +18,6 @@ from ..exceptions import Code, Refusal
 from ..governance.door import Door
 from ..governance.errors import TABLE
 from ..governance.govern import Answer, Caller, govern, govern_stream, note
-from ..identity.authenticate import authenticate
 from ..identity.presented import CREDENTIAL_PARAMETERS, Presented
 from ..identity.principal import anonymous
 from ..ledger.chain import new_id
@@ -28,6 +27,7 @@ from .denial import headers_of
 from .describe import describe_surface
 from .event_stream import EventStream, event_text, wants_events
 from .follow import follow, last_event_id
+from .identify import identify
 from .json_view import Headers, JsonView, request_id_of
 from .requests import WrongMethod
 from .routes import routes
@@ -83,9 +83,8 @@ class SurfaceApi(JsonView):
         try:
             if request.method != door.options.get("method", "POST"):
                 raise WrongMethod(f"This surface answers {self.allowed_methods[0]}.")
-            principal = await authenticate(presented, door.accepted, door.grant)
-            caller = Caller(principal, presented.client)
-            if principal.credential.kind == "session":
+            caller = await identify(presented, door.accepted, door.grant)
+            if caller.principal.credential.kind == "session":
                 await check_csrf(request)
             accepts = door.machine.compiled.accepts
             topic = _topic_of(request, accepts)

@@ -26,7 +26,6 @@ from ..exceptions import Code, Refusal, wrong_field
 from ..governance.door import Door
 from ..governance.errors import TABLE
 from ..governance.govern import Answer, Caller, admit, note
-from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
 from ..identity.principal import Principal, anonymous
 from ..incubators import bus, commands, dances, metrics, store
@@ -44,6 +43,7 @@ from .connection import MOST_WAITING_BYTES, Connection, Frame, Message, Receive,
 from .database import in_database
 from .denial import deny
 from .entrance import must_admit
+from .identify import identify
 from .routes import Route
 
 
@@ -101,8 +101,8 @@ class Comer:
 
     async def enter(self, door: Door, asked: str) -> Query:
         """Raises ``Refusal`` when they may not come in, or not in this way."""
-        principal = await authenticate(self.presented, door.accepted, grant_of(door))
-        self.caller = Caller(principal, self.presented.client)
+        self.caller = await identify(self.presented, door.accepted, grant_of(door))
+        principal = self.caller.principal
         query = Query.of(asked)
         for entrance in entrances(door, query.namespace):
             must_admit(entrance, principal)
@@ -245,7 +245,7 @@ class BusConnection(Connection):
 
     def was_reset(self, epoch: str, offset: int) -> None:
         self.epoch = epoch
-        dances.dances_of(self.room, self.namespace, self.machine).discard()
+        dances.dances_of(self.room, self.namespace, self.machine).discard(epoch)
         self.outbox.promise(self.loop.create_task(self._reset_frame(epoch)))
         self.outbox.push(dialect.replay_done(offset, epoch))
         if self.place is not None:  # a replay that was not done is done by this one
@@ -262,7 +262,11 @@ class BusConnection(Connection):
         self.end(1000 if is_gone else 4408, reason=reason)
 
     async def live(self) -> None:
-        await self._begin()
+        try:
+            await self._begin()
+        except BaseException:
+            await self._put_away()
+            raise
         self._plan_metrics()
         await super().live()
 
@@ -271,7 +275,7 @@ class BusConnection(Connection):
         try:
             await presence.enter(self.room, self.address, self.agent)
             await self._be_seen()
-            while self.place is None and self.closing is None:
+            while self.place is None:
                 facts = await room_threads.run(store.facts, self.room)
                 self.place = await self._join(facts)
         except (DatabaseError, CommitFailed, LookupError, RoomIsGone, Refusal):
@@ -374,7 +378,6 @@ class BusConnection(Connection):
                 case dialect.Authenticate():
                     recorded = b'{"type":"authenticate"}'
                     await self._authenticate(command.token)
-                    self._rights_changed()
                     await self._send(dialect.authenticated(command.request_id))
                 case dialect.Reset():
                     await self._reset()
@@ -474,6 +477,9 @@ class BusConnection(Connection):
     async def _reset(self) -> None:
         door = self._door("reset")
         epoch = await commands.clear(self.room, door, self.caller, self.agent)
+        if self.place is not None:  # what is said next is said in the new epoch
+            with suppress(DatabaseError):  # then it is heard of later
+                await self.place.room.catch_up()
         await self._send(dialect.reset_ack(epoch))
 
     def _choose(self, types: tuple[str, ...] | None) -> None:

@@ -18,10 +18,11 @@ from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..governance.door import Door
 from ..governance.govern import Caller, note, note_soon
-from ..identity.authenticate import authenticate
 from ..identity.presented import Presented
 from ..identity.principal import Principal
 from ..rooms.outbox import FastLane, Outbox
+from .identify import identify
+from .recheck import recheck
 from .routes import Route
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Connection:
         self.last_frame = self.loop.time()
         self.messages = self.refusals = 0
         self.closing: asyncio.Task[None] | None = None
+        self.doubt: asyncio.Task[None] | None = None
         self.is_gone = False
         self.clock: asyncio.TimerHandle | None = None
         self._take(door)
@@ -109,6 +111,7 @@ class Connection:
         self.reader = asyncio.current_task()
         self.route.connections.add(self)
         self._look_at_route()  # it may have changed while we were let in
+        self._look_at_principal()
         code = 1006
         try:
             while True:
@@ -123,6 +126,8 @@ class Connection:
                 self.clock.cancel()
             if self.closing is not None:
                 self.closing.cancel()
+            if self.doubt is not None:
+                self.doubt.cancel()
             # A machine that runs is let run to its end, and recorded; nothing new begins.
             self.is_gone = True
             self.waiting.clear()
@@ -210,6 +215,11 @@ class Connection:
         """The credential is worth something else now, or nothing; called on any thread."""
         self.loop.call_soon_threadsafe(self._take_principal, before, now)
 
+    def _look_at_principal(self) -> None:
+        """Who rechecked all meanwhile has not seen this connection, or these credentials."""
+        if self.caller.is_doubted:
+            self.doubt = self.loop.create_task(recheck(self))
+
     def _take_principal(self, before: Principal, now: Principal | None) -> None:
         if self.caller.principal != before:
             return  # it has sent fresh credentials since
@@ -217,6 +227,7 @@ class Connection:
             self.expire()
         else:
             self.caller = Caller(now, self.caller.client)
+            self._tick()
             self._rights_changed()
 
     def cut_off(self, reason: str) -> None:
@@ -229,14 +240,16 @@ class Connection:
     async def _authenticate(self, token: str) -> None:
         """Take fresh credentials of the same principal; raises ``Refusal``."""
         presented = Presented.bearer(token, client=self.caller.client)
-        principal = await authenticate(presented, self.door.accepted - {"none"}, ())
-        if principal.name != self.caller.principal.name:
+        caller = await identify(presented, self.door.accepted - {"none"})
+        if caller.principal.name != self.caller.principal.name:
             raise Refusal(Code.FORBIDDEN, "These credentials are someone else's: connect anew.")
-        self.caller = Caller(principal, self.caller.client)
-        answer = await note(self.door, self.caller, event="authenticate")
+        self.caller = caller
+        self._look_at_principal()
+        answer = await note(self.door, caller, event="authenticate")
         if answer.refusal is not None:
             raise answer.refusal
         self._tick()
+        self._rights_changed()
 
     def expire(self) -> None:
         """The credential is no longer good."""
@@ -246,6 +259,8 @@ class Connection:
         """Look at the deadlines and set the clock to the next one. Costs nothing per frame."""
         if self.clock is not None:
             self.clock.cancel()
+        if self.is_gone:  # a worker that was at it when the client went
+            return
         now = self.loop.time()
         idle_left = self.last_frame + self.idle_timeout - now
         if self.working:
@@ -266,7 +281,7 @@ class Connection:
 
     def end(self, code: int | None, refusal: Refusal | None = None, reason: str = "") -> None:
         """Say why, close, and leave even when the client does not answer the close."""
-        if self.closing is None:
+        if self.closing is None and not self.is_gone:
             self._stop()
             self.closing = self.loop.create_task(self._close(code or 1000, refusal, reason))
 

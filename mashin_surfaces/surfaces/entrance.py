@@ -8,11 +8,11 @@ from typing import NamedTuple, TypeVar
 from ..exceptions import Code, Refusal
 from ..governance.door import Door
 from ..governance.govern import Answer, Caller, note
-from ..identity.authenticate import authenticate
 from ..identity.presented import Presented, answer_subprotocol
 from ..identity.principal import Principal, anonymous
 from .connection import MOST_WAITING_BYTES, Message, Send, most_bytes
 from .denial import deny
+from .identify import identify
 from .routes import Route
 
 #: What somebody comes to by a socket that belongs to a room: a panel, a run.
@@ -34,10 +34,8 @@ async def enter(door: Door, presented: Presented, *, event: str) -> tuple[Answer
     caller = Caller(anonymous(()), presented.client)
     refusal = None
     try:
-        principal = await authenticate(presented, door.accepted, door.grant)
-        caller = Caller(principal, presented.client)
-        if not door.admits(principal):
-            raise Refusal(Code.FORBIDDEN, door.wants)
+        caller = await identify(presented, door.accepted, door.grant)
+        must_admit(door, caller.principal)
     except Refusal as caught:
         refusal = caught
     return await note(door, caller, event=event, refusal=refusal), caller
@@ -52,9 +50,8 @@ async def enter_socket(
     found: tuple[T, Route] | None = None
     refusal: Refusal | None = None
     try:
-        principal = await authenticate(presented, door.accepted, door.grant)
-        caller = Caller(principal, presented.client)
-        found = await find(principal)
+        caller = await identify(presented, door.accepted, door.grant)
+        found = await find(caller.principal)
         door = found[1].door or door
     except Refusal as caught:
         refusal = caught

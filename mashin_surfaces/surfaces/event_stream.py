@@ -6,6 +6,7 @@ Which events there are, and what a refusal among them looks like, is left to the
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from typing import Final, Generic, TypeVar
@@ -58,7 +59,7 @@ class EventStream(Generic[Item]):
         self._keep_alive = keep_alive
         self._ready: asyncio.Queue[tuple[Item] | None] = asyncio.Queue(1)  # None: no more come
         self._looked_at: list[tuple[Item] | None] = []
-        self._is_over = False
+        self._is_over = self._is_left = False
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._run())
 
@@ -66,6 +67,8 @@ class EventStream(Generic[Item]):
         try:
             async with aclosing(self._items) as items:
                 async for item in items:
+                    if self._is_left:  # it did not take the hint
+                        break
                     await self._ready.put((item,))
         finally:
             with suppress(asyncio.QueueFull):  # then ``_next`` sees that this task is done
@@ -116,17 +119,26 @@ class EventStream(Generic[Item]):
         """End the generator; who reads gets the ending. May be called on any thread, and again:
         Django does when the response has ended."""
         with suppress(RuntimeError):  # the loop is closed: it has ended everything
-            self._loop.call_soon_threadsafe(self._task.cancel)
+            self._loop.call_soon_threadsafe(self._leave)
 
     async def aclose(self) -> None:
         """``close``, and wait until it has."""
-        self._task.cancel()
+        self._leave()
         await asyncio.wait({self._task})
+
+    def _leave(self) -> None:
+        """Once: a second time would hit what the generator does at its end."""
+        if not self._is_left:
+            self._is_left = True
+            self._task.cancel()
 
     def response(self) -> StreamingHttpResponse:
         """The response of which this is the body. No cache keeps it, and nginx passes it on."""
-        return StreamingHttpResponse(
+        response = StreamingHttpResponse(
             self,
             content_type=CONTENT_TYPE,
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
+        # Nobody closes a response that never comes to be sent: its client went before.
+        weakref.finalize(response, self.close).atexit = False
+        return response

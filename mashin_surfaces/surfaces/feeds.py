@@ -12,7 +12,6 @@ import asyncio
 import logging
 from contextlib import aclosing
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ..commit import CommitFailed
 from ..exceptions import Refusal
@@ -20,13 +19,14 @@ from ..governance.door import Door, door_within
 from ..governance.govern import Answer, Caller, govern, govern_stream
 from ..identity.principal import Credential, Principal
 from ..identity.scopes import Scopes
+from ..loops import PerLoop
 from ..machines.schemas import dumps
 from ..rooms.appending import RoomIsGone
 from ..rooms.events import NewEvent
 from ..rooms.log import aappend
 from ..rooms.topics import RESULT
 from ..timers.holding import Holding
-from .routes import Route
+from .routes import Route, routes
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class Feed:
     def __init__(self, route: Route, room: int, topic: str, value: dict[str, Any]) -> None:
         self.listeners = 0
         self._route = route
+        self._machine = "" if route.door is None else route.door.name
         self._room = room
         self._topic = topic
         self._value = value
@@ -99,7 +100,7 @@ class Feed:
         await self._is_heard.wait()
         loop = asyncio.get_running_loop()
         due = loop.time()
-        while (door := self._route.door) is not None and feeds_topics(door):
+        while (door := self._door()) is not None and feeds_topics(door):
             await self._run(door)
             every: float | None = door.options.get("every")
             if every is None:  # a stream that ended is not run again
@@ -107,6 +108,12 @@ class Feed:
                 return
             due = max(due + every, loop.time())
             await asyncio.sleep(due - loop.time())
+
+    def _door(self) -> Door | None:
+        """The surface may have moved to another path since somebody began to listen."""
+        if self._route.door is None:
+            self._route = routes.source_of(self._machine) or self._route
+        return self._route.door
 
     async def _run(self, door: Door) -> None:
         within = door_within(door.machine, "feed", door.path)
@@ -142,12 +149,12 @@ def feeds_topics(door: Door) -> bool:
     return door.options.get("every") is not None or door.machine.program.is_stream
 
 
-_feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Feed]] = WeakKeyDictionary()
+_feeds: PerLoop[dict[int, Feed]] = PerLoop(dict)
 
 
 def listen(route: Route, room: int, topic: str, value: dict[str, Any]) -> Feed:
     """Have a topic fed while somebody listens: ``begin`` it, and ``leave`` for each ``listen``."""
-    feeds = _feeds.setdefault(asyncio.get_running_loop(), {})
+    feeds = _feeds.here()
     feed = feeds.get(room)
     if feed is None:
         feed = feeds[room] = Feed(route, room, topic, value)
@@ -157,7 +164,7 @@ def listen(route: Route, room: int, topic: str, value: dict[str, Any]) -> Feed:
 
 def leave(room: int) -> None:
     """One listener less; without any the feed ends here."""
-    feeds = _feeds.get(asyncio.get_running_loop(), {})
+    feeds = _feeds.here()
     feed = feeds.get(room)
     if feed is not None:
         feed.listeners -= 1

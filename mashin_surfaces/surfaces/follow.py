@@ -20,6 +20,7 @@ from ..machines.schemas import dumps
 from ..rooms.live import Joined
 from ..rooms.outbox import Outbox
 from .event_stream import event_text
+from .recheck import recheck
 from .routes import Route
 from .subscriptions import Subscriptions
 
@@ -60,16 +61,15 @@ class Follower:
         self._loop = asyncio.get_running_loop()
         #: What the client may take next; the outbox waits behind it, with its bounds.
         self._next: asyncio.Queue[str] = asyncio.Queue(1)
+        self._expiry: asyncio.TimerHandle | None = None
         self._end: asyncio.Future[str] = self._loop.create_future()
         self.outbox = Outbox(self._next.put, None, self._overflow)
 
     async def events(self, topic: str, since: int | None) -> AsyncGenerator[str | Answer, None]:
         """The events as text; or the answer that refuses, alone."""
         self.route.connections.add(self)
-        expires_at = self.caller.principal.credential.expires_at
-        expiry = None
-        if expires_at is not None:
-            expiry = self._loop.call_later(max(0.0, expires_at - time()), self._expire)
+        self._wind_up()
+        doubt = self._loop.create_task(recheck(self)) if self.caller.is_doubted else None
         try:
             answer = await self.topics.add(
                 topic,
@@ -83,20 +83,24 @@ class Follower:
                 return
             while not self._end.done():
                 taking = self._loop.create_task(self._next.get())
-                await asyncio.wait((taking, self._end), return_when=asyncio.FIRST_COMPLETED)
-                if not taking.done():
-                    taking.cancel()
+                try:
+                    await asyncio.wait((taking, self._end), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    is_over = taking.cancel()  # False when it is done
+                if is_over:
                     break
                 yield taking.result()
             yield self._end.result()
         finally:
-            if expiry is not None:
-                expiry.cancel()
+            if doubt is not None:
+                doubt.cancel()
+            if self._expiry is not None:
+                self._expiry.cancel()
             self.route.connections.discard(self)
             self.outbox.close()
-            await self.topics.close()
             facts: dict[str, Any] = {"unsubscribe": topic}
             note_soon(self._door, self.caller, "unsubscribe", self._began, facts)
+            await self.topics.close()
 
     def end(self, refusal: Refusal) -> None:
         """Say why, and end the response: the client connects again, if that is any use."""
@@ -110,6 +114,13 @@ class Follower:
 
     def _overflow(self) -> None:
         self.end(Refusal(Code.BUSY, "You are too slow for what you follow: connect again."))
+
+    def _wind_up(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        expires_at = self.caller.principal.credential.expires_at
+        if expires_at is not None and not self._end.done():
+            self._expiry = self._loop.call_later(max(0.0, expires_at - time()), self._expire)
 
     def _expire(self) -> None:
         self.end(Refusal(Code.UNAUTHENTICATED, "The credential is no longer valid."))
@@ -125,6 +136,7 @@ class Follower:
             self._expire()
         else:
             self.caller = Caller(now, self.caller.client)
+            self._wind_up()
             self._look()
 
     def _look(self) -> None:

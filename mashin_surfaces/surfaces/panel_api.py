@@ -190,13 +190,17 @@ class PanelView(JsonView):
         since = number_of(request, "since", 0, 2**62)
         limit = number_of(request, "limit", MOST_EVENTS, MOST_EVENTS)
         panel = await in_database(store.find, self.panel)
-        if since < panel.room.floor:
+        found = await in_database(read, panel.pk, since, limit)
+        # What was trimmed meanwhile was not read, and only now it is said.
+        floor = (await in_database(store.find, self.panel)).room.floor
+        if since < floor:
             raise Refusal(
                 Code.NOT_FOUND,
-                f"Events up to {panel.room.floor} are not kept any more: read the state.",
+                f"Events up to {floor} are not kept any more: read the state.",
                 subject="events",
             )
-        found = await in_database(read, panel.pk, since, limit)
+        # Up to there nothing is left out but for the limit: what came behind was perhaps not read.
+        offset = max(panel.room.head, found[-1].offset if found else 0)
         events = [
             {
                 "type": event.type,
@@ -208,7 +212,7 @@ class PanelView(JsonView):
             for event, value in ((event, parse(event.payload, decimals=False)) for event in found)
             if isinstance(value, dict)
         ]
-        return 200, {"events": events, "offset": panel.room.head, "epoch": panel.room.epoch}
+        return 200, {"events": events, "offset": offset, "epoch": panel.room.epoch}
 
     async def _delete(self, request: HttpRequest, caller: Caller) -> tuple[int, Body]:
         await in_database(store.delete, self.panel)
@@ -231,7 +235,7 @@ class PanelView(JsonView):
         outcome = await trigger(panel.pk, self.panel, job)
         if outcome.result is None:
             refusal = outcome.refusal or Refusal(Code.EXECUTION_FAILED, "The tool was not run.")
-            raise Recorded(refusal, outcome.access_id)
+            raise Recorded(refusal, outcome.access_id) if outcome.access_id else refusal
         return 200, outcome.result
 
     async def _suspensions(self, request: HttpRequest, caller: Caller) -> tuple[int, Body]:

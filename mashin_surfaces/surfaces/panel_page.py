@@ -137,7 +137,7 @@ async def _trigger(panel: Panel, doing: _Command, caller: Caller) -> Answer:
     outcome = await trigger(panel.pk, panel.room.key, job)
     if outcome.result is None:
         refusal = outcome.refusal or Refusal(Code.EXECUTION_FAILED, "The tool was not run.")
-        raise Recorded(refusal, outcome.access_id)
+        raise Recorded(refusal, outcome.access_id) if outcome.access_id else refusal
     return Answer(outcome.access_id, outcome.result, None)
 
 

@@ -174,7 +174,11 @@ class PanelConnection(Connection):
             self.end(4408, reason=reason)
 
     async def live(self) -> None:
-        await self._begin()
+        try:
+            await self._begin()
+        except BaseException:
+            await self._put_away()
+            raise
         await super().live()
 
     async def _begin(self) -> None:
@@ -323,6 +327,9 @@ class PanelConnection(Connection):
         id = job.request_id or None
         if outcome.result is None:
             if outcome.refusal is not None:
+                if not outcome.access_id:  # nobody recorded it: it was not begun
+                    door, refusal = self.trigger_door, outcome.refusal
+                    await note(door, self.caller, event="trigger", refusal=refusal, request_id=id)
                 await self._refuse(outcome.refusal, id)
         elif not outcome.is_told:
             if outcome.refusal is not None:  # cancelled while it waited: nobody recorded it

@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-from ..identity.freshness import refresh_now
-from .routes import routes
+import asyncio
+import logging
+
+from ..identity.freshness import refresh, refresh_now
+from .routes import Connection, routes
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries while the database can't be read.
+RETRY = 1.0
+
+
+async def recheck(connection: Connection) -> None:
+    """Look at the principal of one connection that ``recheck_connections`` did not see."""
+    principal = connection.caller.principal
+    if principal.is_anonymous:
+        return
+    while True:
+        try:
+            [now] = await refresh([principal])
+            break
+        except Exception as error:  # the database is away, or what keeps the sessions
+            logger.warning("The credentials of %s can't be looked at: %s", principal.name, error)
+            await asyncio.sleep(RETRY)
+    if now != principal:
+        connection.principal_changed(principal, now)
 
 
 def recheck_connections() -> None:

@@ -78,6 +78,14 @@ class Routes:
                 return other
         return route
 
+    def source_of(self, machine: str) -> Route | None:
+        """The route whose surface says what the topics of this machine are."""
+        for route in self._routes.values():
+            door = route.door
+            if door is not None and door.name == machine and door.options.get("subscribe"):
+                return route
+        return None
+
     def connections(self) -> list[Connection]:
         """Every live socket of this process."""
         every = (*self._routes.values(), *self.besides)

@@ -133,6 +133,7 @@ class Subscriptions:
             if answer.refusal is not None:
                 return answer
             await self._remove(topic)
+            subscription: Subscription | None = None
             try:
                 room = await aroom_of_topic(door.name, topic)
                 subscription = self._topics[topic] = Subscription(
@@ -149,7 +150,7 @@ class Subscriptions:
                     feed.begin()
             except (DatabaseError, CommitFailed, LookupError, RoomIsGone) as error:
                 logger.warning("%r can't be followed: %s", topic, error)
-                await self._remove(topic)
+                await self._put_away(subscription)
                 forget_room(door.name, topic)
                 refusal = Refusal(
                     Code.LEDGER_UNAVAILABLE,
@@ -158,7 +159,7 @@ class Subscriptions:
                 )
                 return Answer(answer.request_id, None, refusal)
             if self._is_closed:  # the connection went while we were waiting
-                await self._remove(topic)
+                await self._put_away(subscription)
             return answer
 
     async def remove(self, topic: str) -> None:
@@ -183,8 +184,11 @@ class Subscriptions:
     async def close(self) -> None:
         """The connection is gone."""
         self._is_closed = True
-        for topic in tuple(self._topics):
-            await self._remove(topic)
+        gone = list(self._topics.values())
+        self._topics.clear()
+        for subscription in gone:  # all at once: whoever ends us may lose patience with the rest
+            self._detach(subscription)
+        await asyncio.gather(*map(self._put_away, gone))
 
     def _is_to_be_fed(self) -> bool:
         source = routes.topics_of(self._subscriber.route).door
@@ -220,18 +224,30 @@ class Subscriptions:
         answer, value = await govern_subscription(
             door, caller, subscription.topic, field=_field(source)
         )
+        if self._topics.get(subscription.topic) is not subscription:
+            return  # it was left while we asked
         feed = self._feed(source, subscription, value) if answer.refusal is None else None
         if feed is not None:
             feed.begin()
 
     async def _remove(self, topic: str) -> None:
-        subscription = self._topics.pop(topic, None)
+        await self._put_away(self._topics.get(topic))
+
+    def _detach(self, subscription: Subscription) -> None:
+        """Out of its room and its feed, once; a join under way may yet bring it back."""
+        place, subscription.place = subscription.place, None
+        if place is not None:
+            hub().leave(place)
+        if subscription.is_fed:
+            subscription.is_fed = False
+            feeds.leave(subscription.room)
+
+    async def _put_away(self, subscription: Subscription | None) -> None:
         if subscription is None:
             return
-        if subscription.place is not None:
-            hub().leave(subscription.place)
-        if subscription.is_fed:
-            feeds.leave(subscription.room)
+        if self._topics.get(subscription.topic) is subscription:
+            del self._topics[subscription.topic]
+        self._detach(subscription)
         with suppress(CommitFailed, DatabaseError):  # it counts no longer than this process beats
             await presence.leave(subscription.room, self._connection)
 

@@ -45,6 +45,7 @@ class _Identity:
 
     def renew(self) -> None:
         self.id = uuid4().hex
+        self.was_gone = False  # ``ensure`` had to write the row, and the beat does not know it yet
 
 
 _this = _Identity()
@@ -58,14 +59,20 @@ def process_id() -> str:
 
 
 def beat() -> bool:
-    """Say that this process lives; True when its row was not there (any more).
+    """Say that this process lives; True when its row was not there (any more) since the last beat.
 
     Raises the database's errors.
     """
-    rows = ServerProcess.objects.using(database())
-    if rows.filter(pk=_this.id).update(beat_at=now(), connections=served.connections()):
-        return False
-    _write(database())
+    if was_gone := _this.was_gone:  # else not touched: ``ensure`` may be setting it now
+        _this.was_gone = False
+    try:
+        rows = ServerProcess.objects.using(database())
+        if rows.filter(pk=_this.id).update(beat_at=now(), connections=served.connections()):
+            return was_gone
+        _write(database())
+    except BaseException:
+        _this.was_gone |= was_gone
+        raise
     return True
 
 
@@ -80,6 +87,7 @@ def ensure(connection: BaseDatabaseWrapper) -> bool:
         is_there = ServerProcess.objects.using(connection.alias).filter(pk=_this.id).exists()
     if not is_there:
         _write(connection.alias)
+        _this.was_gone = True
     return not is_there
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mashin_surfaces.exceptions import Code, Refusal
-from mashin_surfaces.governance import limits
+from mashin_surfaces.governance import door, limits
 from mashin_surfaces.governance.errors import TABLE, outcome_of
 from mashin_surfaces.governance.limits import Concurrency, RateLimit
 from mashin_surfaces.governance.permissions import PermissionSet
 from mashin_surfaces.machines.definition import Permissions
+from mashin_surfaces.machines.parser import parse
 from mashin_surfaces.machines.quantities import Rate
+from mashin_surfaces.machines.registry import CompiledMachine
+
+#: Seconds within which anything happens.
+DEADLINE = 30.0
 
 
 class Clock:
@@ -55,6 +63,24 @@ def test_one_principal_does_not_use_up_anothers(clock: Clock) -> None:
     assert refused(limit, "ada") is None
     assert refused(limit, "bob") is None
     assert refused(limit, "ada") is not None
+
+
+def test_two_threads_that_come_to_a_machine_first_have_the_same_limits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both = Barrier(2)
+
+    class MadeTogether(door.GovernedMachine):
+        def __init__(self, compiled: CompiledMachine) -> None:
+            super().__init__(compiled)
+            both.wait(DEADLINE)
+
+    monkeypatch.setattr(door, "GovernedMachine", MadeTogether)
+    source = "machine m\n  implements\n    compute out\n      {a: 1}\n"
+    compiled = CompiledMachine.of(parse(source).definition)
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(door.governed, [compiled, compiled])
+    assert one is other
 
 
 def test_the_number_of_buckets_is_bounded(clock: Clock) -> None:

@@ -53,7 +53,7 @@ async def replay(room: int) -> dict[str, Any]:
 
     reader = SlowReader()
     joined = await reader.join(hub(), room, since=0)
-    await asyncio.wait_for(reader.until(lambda: came == head), 90)
+    await asyncio.wait_for(reader.until(lambda: came == head), 260)
     await hub().close()
     return {
         "came": came,

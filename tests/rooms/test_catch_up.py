@@ -44,7 +44,7 @@ def test_100_000_events_are_replayed_in_order_within_bounded_memory() -> None:
         },
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, ParamSpec
@@ -15,9 +15,10 @@ from channels.layers import get_channel_layer
 from django.db import DatabaseError, connection
 from redis import Redis
 
-from mashin_surfaces.rooms import doorbell, log, retention
+from mashin_surfaces.rooms import doorbell, live, log, retention
 from mashin_surfaces.rooms import hub as hub_module
-from mashin_surfaces.rooms.events import Bell, Event
+from mashin_surfaces.rooms.appending import Append
+from mashin_surfaces.rooms.events import Bell, Event, Note
 from mashin_surfaces.rooms.hub import Hub
 from mashin_surfaces.rooms.live import FAR
 from mashin_surfaces.rooms.models import Room
@@ -37,6 +38,7 @@ ONE_BY_ONE = 20
 @pytest.fixture
 def never_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "POLL", 3600.0)
+    monkeypatch.setattr(doorbell, "PATIENCE", 60.0)  # who gave up waiting would wait for the poll
 
 
 @pytest.fixture
@@ -157,6 +159,41 @@ async def test_after_a_far_hole_each_member_reads_the_log_at_its_own_pace(
     slow.read_on()
     await slow.has(range(1, missing + 3))  # nothing overflowed: a replay waits for its reader
     assert (slow.overflows, quick.overflows) == (0, 0)
+
+
+async def test_a_note_behind_more_than_a_bell_carries_is_told_behind_it(
+    never_polls: None, own_hub: Hub
+) -> None:
+    room, member = await new_room(), Follower(names=("ada",))
+    await member.join(own_hub, room)
+    large = ["x" * 1024] * (FAR + 1)
+    await log.aput(Append(room, events(*large), notes=[Note("ada", f"{FAR + 1} note")]))
+    await member.until(lambda: len(member.told) == FAR + 2)
+    assert member.told[-1] == (FAR + 1, "note")
+
+
+async def test_what_is_heard_of_while_the_room_is_looked_at_again_is_read(
+    never_polls: None, own_hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, member = await new_room(), Follower()
+    await member.join(own_hub, room)
+    look, has_looked, go_on = log.alook, asyncio.Event(), asyncio.Event()
+
+    async def look_long(rooms: Sequence[int]) -> Any:
+        found = await look(rooms)
+        has_looked.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(live, "alook", look_long)
+    assert member.place is not None
+    member.place.room.is_followed()
+    async with asyncio.timeout(DEADLINE):
+        await has_looked.wait()
+    await log.aappend(room, events("x" * 70_000))  # too large for its bell
+    await eventually(1, lambda: member.place.room.wanted if member.place else 0)
+    go_on.set()
+    await member.has([1])
 
 
 @pytest.mark.parametrize("missing", [1, FAR * 4])
@@ -292,6 +329,32 @@ async def test_who_gives_up_joining_leaves_nothing_behind(never_polls: None, own
     await member.has([1])
 
 
+async def test_who_gives_up_when_the_room_is_open_by_now_leaves_nothing_behind(
+    never_polls: None, own_hub: Hub
+) -> None:
+    """The last moment: the room was opened, and who waited for it has not been told yet."""
+    room = await new_room()
+    joining = asyncio.create_task(Follower().join(own_hub, room))
+    await asyncio.sleep(0)
+    opening = own_hub._rooms[room].opening
+    assert opening is not None
+    opening.add_done_callback(lambda _: joining.cancel())
+    await asyncio.wait([joining], timeout=DEADLINE)
+    assert joining.cancelled()
+    assert room not in own_hub._rooms
+
+
+async def test_who_heard_elsewhere_of_a_reset_is_not_sent_back(
+    never_polls: None, own_hub: Hub
+) -> None:
+    room, here, comes = await new_room(), Follower(), Follower()
+    await here.join(own_hub, room)
+    with deaf(own_hub):
+        epoch = await log.areset(room)
+    assert await comes.join(own_hub, room, since=0, epoch=epoch) == (0, epoch, True)
+    await here.until(lambda: here.told == [("reset", epoch, 0)])
+
+
 async def test_when_the_rooms_can_not_be_read_joining_says_so_and_the_next_one_tries_again(
     never_polls: None, own_hub: Hub
 ) -> None:
@@ -409,6 +472,20 @@ def reset_on_threads(room: int) -> str:
     return log.room_threads.submit(work).result(DEADLINE)
 
 
+async def test_who_comes_after_a_reset_that_was_not_heard_of_joins_its_epoch(
+    never_polls: None, own_hub: Hub
+) -> None:
+    """They have looked at the database: an older epoch would have them look again and again."""
+    room = await new_room()
+    first, second = Follower(), Follower()
+    await first.join(own_hub, room)
+    with deaf(own_hub):
+        epoch = await apart(log.reset, room)
+    joined = await second.join(own_hub, room, since=0, epoch=epoch)
+    assert (joined.epoch, joined.recovered) == (epoch, True)
+    await first.until(lambda: first.told == [("reset", epoch, 0)])
+
+
 async def test_who_reads_what_is_trimmed_meanwhile_is_told_and_gets_no_hole(
     never_polls: None, own_hub: Hub, settings: Any
 ) -> None:
@@ -522,6 +599,33 @@ async def test_who_left_is_told_nothing_more(never_polls: None, own_hub: Hub) ->
 
 
 # -- the layer ------------------------------------------------------------------------------------
+
+
+async def test_a_room_that_was_joined_on_a_channel_given_up_meanwhile_is_joined_again(
+    never_polls: None, own_hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, channels = await new_room(), []
+    is_sending, go_on = asyncio.Event(), asyncio.Event()
+
+    class Layer:
+        async def group_add(self, group: str, channel: str) -> None:
+            channels.append(channel)
+
+        async def group_send(self, group: str, message: Any) -> None:
+            is_sending.set()
+            await go_on.wait()
+
+    await Follower().join(own_hub, room)
+    monkeypatch.setattr(hub_module, "get_channel_layer", Layer)
+    own_hub._channel = "old"
+    following = asyncio.create_task(own_hub.follow(room))
+    async with asyncio.timeout(DEADLINE):
+        await is_sending.wait()
+    own_hub._channel = "new"
+    go_on.set()
+    assert not await following
+    assert await own_hub.follow(room)
+    assert channels == ["old", "new"]
 
 
 @pytest.fixture(scope="module")

@@ -420,6 +420,7 @@ def complaints() -> Iterator[list[dict[str, Any]]]:
         seen.append(context)
         policy_loop(loop, context)
 
+    gc.collect()  # what other tests have left is not ours
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio.BaseEventLoop, "call_exception_handler", note)
         yield seen

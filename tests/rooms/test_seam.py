@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
+from mashin_surfaces.rooms import doorbell, log
 from mashin_surfaces.rooms import hub as hub_module
-from mashin_surfaces.rooms import log
 from mashin_surfaces.rooms.hub import Hub
 from mashin_surfaces.rooms.live import Joined
 from tests.rooms.databases import Appender, environment, outcome
@@ -34,6 +34,7 @@ async def elsewhere(
 ) -> AsyncIterator[Appender]:
     """Another process on this database, which this one hears over Valkey, and no poll helps."""
     monkeypatch.setattr(hub_module, "POLL", 3600.0)
+    monkeypatch.setattr(doorbell, "PATIENCE", 60.0)  # who gave up waiting would wait for the poll
     with valkey() as server:
         settings.CHANNEL_LAYERS = {
             "default": {

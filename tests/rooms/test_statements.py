@@ -177,7 +177,10 @@ def test_what_asks_for_more_goes_step_by_step(
     assert [each.outcome().last for each in items] == [8, 9]
 
 
-def test_a_room_that_is_held_is_told_apart_and_nothing_is_done(transactional_db: None) -> None:
+def test_a_room_that_is_held_is_told_apart_and_nothing_is_done(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statements, "HELD", 60.0)
     held_room, free = new_room(), new_room()
     held_until: dict[int, float] = {}
     with held(held_room.id, event("theirs")):

@@ -36,6 +36,14 @@ async def odd() -> object:
     return object()
 
 
+@effect("program.shared")
+async def shared() -> None:
+    """Waits for what others share, and have given up."""
+    given_up = asyncio.get_running_loop().create_future()
+    given_up.cancel()
+    await given_up
+
+
 @effect("program.leak")
 def leak() -> None:
     raise ValueError("password 1234")
@@ -87,6 +95,12 @@ async def test_what_an_effect_raises_is_not_told() -> None:
         await run('    ask s, from: "program.leak"\n')
     assert "1234" not in refused.value.message
     assert isinstance(refused.value.__cause__, ValueError)
+
+
+async def test_what_is_cancelled_elsewhere_and_an_effect_awaits_fails_the_step_alone() -> None:
+    with pytest.raises(Refusal) as refused:
+        await run('    ask s, from: "program.shared"\n')
+    assert refused.value.code is Code.EXECUTION_FAILED
 
 
 BROKEN_PROMISE = """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from django.db import connections
@@ -11,6 +12,10 @@ from pytest_django import Settings
 
 from mashin_surfaces.commit import close_writers
 from mashin_surfaces.machines.registry import registry
+from mashin_surfaces.machines.watch import watcher
+from mashin_surfaces.rooms import presence, topics
+from mashin_surfaces.rooms.hub import hub
+from mashin_surfaces.timers.clock import clock
 
 
 @pytest.fixture
@@ -22,6 +27,20 @@ def no_machines_left(settings: Settings) -> Iterator[None]:
     registry.forget()
     close_writers()
     connections.close_all()
+
+
+@pytest.fixture
+async def nobody_left(
+    no_machines_left: None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[None]:
+    """Who came in during a test is gone at its end; and nobody looks what changed elsewhere."""
+    monkeypatch.setattr(watcher, "start", lambda: None)
+    await asyncio.to_thread(watcher.stop)
+    yield
+    await hub().close()
+    await asyncio.to_thread(clock.stop)
+    presence.sink.forget()
+    topics._known.clear()
 
 
 @pytest.fixture

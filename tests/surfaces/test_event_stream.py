@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 
 import pytest
 from django.test import RequestFactory
@@ -164,6 +166,59 @@ async def test_a_reader_who_is_cancelled_closes_it(looks_first: bool) -> None:
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reader
+    assert await is_closed(source)
+
+
+async def test_what_the_generator_does_at_its_end_is_not_interrupted() -> None:
+    """As Django does it when a client goes: it cancels the reader, and then closes the response."""
+    is_ending, go_on, has_ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def items() -> AsyncGenerator[str, None]:
+        try:
+            yield "a"
+            await asyncio.Event().wait()
+        finally:
+            is_ending.set()
+            await go_on.wait()
+            has_ended.set()
+
+    stream = EventStream(items(), written)
+    response = stream.response()
+    assert await anext(stream) == written("a")
+    reader = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)
+    reader.cancel()
+    async with asyncio.timeout(DEADLINE):
+        await is_ending.wait()
+        await asyncio.to_thread(response.close)
+        closing = asyncio.create_task(stream.aclose())
+        await asyncio.sleep(0)
+        go_on.set()
+        await closing
+    assert has_ended.is_set()
+
+
+async def test_a_generator_that_takes_its_end_for_something_else_ends_at_its_next_item() -> None:
+    async def items() -> AsyncGenerator[str, None]:
+        with suppress(asyncio.CancelledError):
+            yield "a"
+            await asyncio.Event().wait()
+        for _ in range(5):
+            yield "more"
+
+    stream = EventStream(items(), written)
+    assert await anext(stream) == written("a")
+    async with asyncio.timeout(DEADLINE):
+        await stream.aclose()
+
+
+async def test_a_response_that_is_never_sent_closes_the_generator() -> None:
+    """Its client went while a middleware had it: then nobody closes it."""
+    source = Source("a", goes_on=True)
+    stream = EventStream(source.items(), written)
+    assert await stream.first() == "a"
+    stream.response()
+    gc.collect()
     assert await is_closed(source)
 
 

@@ -19,7 +19,7 @@ async def test_without_tables_every_door_says_so_and_the_process_lives(tmp_path:
     project = LiveProject(tmp_path)
     project.start()
     try:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             assert (await client.get(project.url("/healthz"))).status_code == 200
             answer = await client.get(project.url("/dashboard"))
             assert answer.status_code == 503
@@ -32,7 +32,7 @@ async def test_without_tables_every_door_says_so_and_the_process_lives(tmp_path:
         project.manage("migrate", "--no-input", "-v", "0")
         project.manage("load_machines", "project/machines")
         async with (
-            httpx.AsyncClient(trust_env=False) as client,
+            httpx.AsyncClient(trust_env=False, timeout=60) as client,
             connect(project.websocket_url("/ws/metrics"), proxy=None) as socket,
         ):
             await socket.send('{"metric_name": "load"}')

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 
 from mashin_surfaces.timers import process
 from mashin_surfaces.timers.clock import KIND, Clock, clock
@@ -146,8 +146,9 @@ def test_a_clock_that_is_started_beats_and_takes_its_row_away_in_the_end(
     until(ServerProcess.objects.exists)
 
 
+@pytest.mark.parametrize("is_back", [False, True], ids=["gone", "written meanwhile"])
 def test_a_process_that_was_swept_is_told_at_its_next_beat(
-    own_clock: Clock, monkeypatch: pytest.MonkeyPatch
+    own_clock: Clock, monkeypatch: pytest.MonkeyPatch, is_back: bool
 ) -> None:
     told: list[bool] = []
     monkeypatch.setattr(process, "on_beat", [told.append])
@@ -155,8 +156,29 @@ def test_a_process_that_was_swept_is_told_at_its_next_beat(
     own_clock.tick()
     ServerProcess.objects.update(beat_at=before(process.FORGOTTEN + 1))
     assert process.sweep() == 1
+    if is_back:
+        process.ensure(connection)  # for who refers to it
     own_clock.tick()
-    assert told == [True, False, True]
+    own_clock.tick()
+    assert told == [True, False, True, False]
+
+
+def test_a_process_that_was_swept_is_told_though_others_wrote_its_row_before_it_beat(
+    own_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr(process, "on_beat", [told.append])
+    own_clock.tick()
+    ServerProcess.objects.all().delete()
+    with transaction.atomic():
+        assert process.ensure(connection)
+    with monkeypatch.context() as patch:
+        patch.setattr(process.served, "connections", lambda: None)  # no column takes it
+        with pytest.raises(DatabaseError):
+            process.beat()
+    own_clock.tick()
+    own_clock.tick()
+    assert told == [True, True, False]
 
 
 def test_processes_that_do_not_beat_for_long_are_swept_by_whoever_lives() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from django.db import connection
@@ -10,7 +11,7 @@ from django.db import connection
 from mashin_surfaces.commit import CommitFailed
 from mashin_surfaces.timers import lease
 from mashin_surfaces.timers.models import Timer
-from mashin_surfaces.timers.moments import after, before
+from mashin_surfaces.timers.moments import after, before, now
 from mashin_surfaces.timers.process import process_id
 
 from .workers import Worker, apart, until
@@ -139,8 +140,19 @@ def test_the_lease_of_a_killed_process_is_taken_over_when_it_is_over_and_not_bef
         assert worker.begin() == "fence 1"
         assert lease.claim_now(KIND, KEY, 4) is None
         worker.kill()
-        seconds = until(lambda: lease.claim_now(KIND, KEY, 4) == 2)
-    assert 4 * 2 / 3 - 0.5 < seconds < 5, "it was renewed every third of its 4 seconds"
+        over = row().held_until
+
+        def is_taken_over() -> bool:
+            was_over = Timer.objects.filter(held_until__lte=now()).exists()
+            fence = lease.claim_now(KIND, KEY, 4)
+            assert fence == 2 or not was_over, "it was over, and nobody else got it"
+            return fence == 2
+
+        until(is_taken_over)
+    taken = row().held_until
+    assert over is not None
+    assert taken is not None
+    assert taken - timedelta(seconds=4) >= over, "it was not over yet, by the database's clock"
 
 
 @pytest.mark.slow
@@ -148,10 +160,12 @@ def test_a_frozen_process_loses_its_lease_and_finds_out_when_it_wakes_up() -> No
     with Worker(lease=KEY, ttl=1) as worker:
         assert worker.begin() == "fence 1"
         worker.freeze()
-        until(lambda: lease.claim_now(KIND, KEY, 60) == 2, 5)
+        until(lambda: lease.claim_now(KIND, KEY, 60) == 2)
         worker.thaw()
-        assert worker.says() == "lost"
-        assert worker.says() == "fence None"
+        said = [worker.says()]
+        while said[-1] != "fence None":  # held up, it may have lost it and got it again before
+            said.append(worker.says())
+        assert said[-2] == "lost"
         assert row().fence == 2
 
 
