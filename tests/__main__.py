@@ -27,7 +27,7 @@ PARTS = {
 #: What talks to the database is played once more against a real PostgreSQL.
 ON_POSTGRES = [
     "admin", "commit", "identity", "incubators", "ledger", "rooms", "runs", "surfaces", "timers",
-    "machines/test_store.py", "panels/test_store.py",
+    "machines/test_store.py", "panels/test_runner.py", "panels/test_store.py",
 ]  # fmt: skip
 #: The suite is to stay short: what takes long is named.
 SLOWEST = ["--durations=10", "--durations-min=5"]

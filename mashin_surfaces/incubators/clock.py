@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef
 from ..exceptions import Refusal
 from ..rooms.appending import Append, RoomIsGone
 from ..rooms.log import database, put
+from ..timers.clock import clock
 from .bus import REMEMBERED, STOPPED, Writer
 from .metrics import count_all
 from .models import Agent, Claim, DanceCall, StateEntry
@@ -24,7 +25,9 @@ FORGOTTEN = 86_400.0
 def expire_claims() -> None:
     """Free what has been claimed for long enough, and tell it."""
     over = Claim.objects.using(database()).filter(expires_at__lte=datetime.now(UTC))
-    for room in over.exclude(owner="").values_list("room", flat=True).distinct():
+    for room in list(over.exclude(owner="").values_list("room", flat=True).distinct()):
+        if not clock.go_on():
+            return
         writer = Writer(room, "")
         try:
             put(Append(room, writer.events, also=writer.expire, despite=STOPPED))

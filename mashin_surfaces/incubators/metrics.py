@@ -20,6 +20,7 @@ from django.db.models import F
 from ..rooms.log import database
 from ..rooms.models import RoomEvent
 from ..steps.spending import MOST, MOST_TOKENS
+from ..timers.clock import clock
 from ..timers.moments import exclusive
 from . import store
 from .models import Incubator
@@ -82,7 +83,9 @@ def _number(value: Any, most: float) -> float:
 def count_all() -> None:
     """Keep the counts of every namespace, so that trimming can't lose them."""
     rows = Incubator.objects.using(database()).filter(room__head__gt=F("counted_to"))
-    for room in rows.values_list("pk", flat=True):
+    for room in list(rows.values_list("pk", flat=True)):
+        if not clock.go_on():
+            return
         keep(room)
 
 

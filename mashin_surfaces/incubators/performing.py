@@ -8,14 +8,17 @@ its remembered answer are one transaction, too; a tool that fails has done nothi
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic, perf_counter_ns
 from typing import Any
 
 import orjson
-from django.db import connections
+from django.db import DatabaseError, connections
+from django.db.models import QuerySet
 
+from ..commit import CommitFailed
 from ..conf import settings
 from ..exceptions import Code, Refusal
 from ..governance.govern import access_row
@@ -92,12 +95,17 @@ class Performance:
                     raise Refusal(Code.BUSY, message, retry_after=1) from None
                 await self._others()
                 continue
-            return await self._run(tool, scene)
+            try:
+                return await self._run(tool, scene)
+            except (CommitFailed, DatabaseError):
+                await self._forget_note()
+                raise
 
     def _look(self) -> tuple[Scene, str | None]:
         """The scene, and what the call was answered when it was made before."""
-        scene = Scene.of(self.room)
-        return scene, remembered(self.room, self.call.principal, self.call.call_id)
+        # In this order: the scene then holds what the call has done that is remembered.
+        text = remembered(self.room, self.call.principal, self.call.call_id)
+        return Scene.of(self.room), text
 
     def _tool(self, scene: Scene) -> BusTool:
         """The tool, once it may be run, and its arguments fit."""
@@ -176,6 +184,21 @@ class Performance:
                 "tokens": share.tokens,
                 "until": datetime.now(UTC) + timedelta(seconds=longest),
             },
+        )
+
+    async def _forget_note(self) -> None:
+        """It has ended, and could not say so: who makes the call again need not wait for it."""
+        if self.is_admitted:
+            with suppress(DatabaseError):  # then it runs out
+                await room_threads.run(lambda: self.notes().delete())
+
+    def notes(self) -> QuerySet[RunningCall]:
+        """The row that says that it runs, as long as it is this process's."""
+        return RunningCall.objects.using(database()).filter(
+            room=self.room,
+            principal=self.call.principal[:200],
+            call_id=self.call.call_id,
+            process=process.process_id(),
         )
 
     # -- it runs --------------------------------------------------------------------------------
@@ -264,15 +287,9 @@ class Done:
     def _take_note_away(self) -> bool:
         """Whether the call is still this process's: nobody else has begun it meanwhile."""
         performance, call = self.performance, self.performance.call
-        if not performance.is_admitted:
-            return True
-        rows = RunningCall.objects.using(database()).filter(
-            room=performance.room,
-            principal=call.principal[:200],
-            call_id=call.call_id,
-            process=process.process_id(),
-        )
-        return bool(rows.delete()[0])
+        if not performance.is_admitted:  # by the lease, unless this process was held up for longer
+            return remembered(performance.room, call.principal, call.call_id) is None
+        return bool(performance.notes().delete()[0])
 
     def _stage(self, writer: Writer, execution: Execution) -> None:
         """What the tool did, in the log and in the rows.

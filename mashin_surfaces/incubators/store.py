@@ -41,7 +41,9 @@ def find(namespace: str, machine: str = "") -> Incubator:
     found = look_up(namespace, machine)
     if found is not None:
         if machine and not found.machine:
-            Incubator.objects.using(database()).filter(pk=found.pk).update(machine=machine)
+            nobodys = Incubator.objects.using(database()).filter(pk=found.pk, machine="")
+            if not nobodys.update(machine=machine):  # somebody was quicker, or it is gone
+                return find(namespace, machine)
             found.machine = machine
         return found
     head = log.room_of(Room.Kind.INCUBATOR, namespace, machine)

@@ -93,6 +93,13 @@ async def _execute(tool: PanelTool, context: Context, caller: Caller, limit: flo
             return _done(Execution("suspended", suspended=suspended), context)
         except (Refusal, NotJsonError) as error:
             return failed(Code.EXECUTION_FAILED, "EXECUTION_ERROR", str(error))
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Not we: the tool awaited something that somebody else has cancelled.
+        logger.exception("The tool %r failed", tool.name)
+        return failed(Code.EXECUTION_FAILED, "EXECUTION_ERROR", f'The tool "{tool.name}" failed.')
     except TimeoutError:
         message = f"The tool did not end within {limit:g} s."
         return failed(Code.TIMEOUT, "TIMEOUT", message)

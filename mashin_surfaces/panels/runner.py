@@ -19,10 +19,9 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic, perf_counter_ns
 from typing import Any
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 import orjson
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from ..commit import CommitFailed
 from ..conf import settings
@@ -33,6 +32,7 @@ from ..identity.principal import Credential, Principal
 from ..identity.scopes import EVERYTHING
 from ..ledger.access import Access
 from ..ledger.record import companions
+from ..loops import PerLoop
 from ..machines.schemas import dumps
 from ..rooms import doorbell
 from ..rooms.appending import Append, RoomIsGone
@@ -43,7 +43,7 @@ from ..timers.holding import Holding
 from .context import Context
 from .definition import PanelTool
 from .doors import Verb, panel_door
-from .due import BY_HAND, MOST_DEPTH, fired, next_time, rows
+from .due import BY_HAND, CLOCKS, MOST_DEPTH, fired, next_time, rows
 from .execution import Execution, execute, failed
 from .models import Due, PanelRequest, Suspension
 from .store import LoadedPanel, load, remembered_since, status_of
@@ -90,6 +90,9 @@ class Job:
     due: int | None = None
     due_kind: str = ""
     suspension: str = ""
+    #: When the row should have fired.
+    planned: datetime | None = None
+    is_cancelled: bool = False
     started: int = field(default_factory=perf_counter_ns)
     outcome: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -115,7 +118,9 @@ class Runner:
         self._due: set[int] = set()  # rows that are in the queue
         self._came = asyncio.Event()
         self._holding = Holding(LEASE, str(room))
-        self._current: tuple[Job, asyncio.Task[Execution]] | None = None
+        self._is_woken = False  # something is due that was not read yet
+        self._job: Job | None = None  # the one that is carried out, until it is committed
+        self._running: asyncio.Task[Execution] | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -135,6 +140,7 @@ class Runner:
 
     def wake(self) -> None:
         """Something is due: see what."""
+        self._is_woken = True
         self._came.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -151,12 +157,15 @@ class Runner:
                 refusal = Refusal(Code.EXECUTION_FAILED, "It was cancelled before it ran.")
                 job.settle(Outcome(result=_cancelled().as_result(), refusal=refusal))
                 return True
-        if self._current is not None:
-            job, running = self._current
-            if (job.caller.principal.name, job.request_id) == (principal, request_id):
-                running.cancel()
-                return True
-        return False
+        doing = self._job
+        if doing is None:
+            return False
+        if (doing.caller.principal.name, doing.request_id) != (principal, request_id):
+            return False
+        doing.is_cancelled = True
+        if self._running is not None:
+            self._running.cancel()
+        return True
 
     # -- the lease ------------------------------------------------------------------------------
 
@@ -175,7 +184,7 @@ class Runner:
                     await self._take_turn()
                 finally:
                     await self._holding.give_up()
-                if not self._jobs and not self._came.is_set():
+                if not self._jobs and not self._is_woken:
                     return
                 await asyncio.sleep(RETRY)  # others may want it
         except Exception:
@@ -190,7 +199,7 @@ class Runner:
 
     async def _take_turn(self) -> None:
         """Load the panel and work on it until there is nothing to do, or the turn is over."""
-        self._came.clear()
+        self._is_woken = False
         try:
             panel, dues = await room_threads.run(_load, self.room)
         except DatabaseError as error:
@@ -202,11 +211,15 @@ class Runner:
         if panel is None:
             self._refuse_all(_gone(self.key))
             return
+        self._forget_done({(due.pk, due.due_at) for due in dues})
         for due in dues:
             self.put(_job_of(due, self.key))
+        self._is_woken |= len(dues) == MOST_DUE  # there may be more
         end = monotonic() + TURN
         while self._holding.is_held and monotonic() < end:
             if not self._jobs:
+                if self._is_woken:  # while a tool ran: read what is due with the next turn
+                    return
                 self._came.clear()
                 try:
                     async with asyncio.timeout(LINGER):
@@ -214,23 +227,41 @@ class Runner:
                 except TimeoutError:
                     return
                 if not self._jobs:  # woken for what is due: read it with the next turn
-                    self._came.set()
                     return
-            job = self._jobs.popleft()
+            self._job = job = self._jobs.popleft()
             self._due.discard(job.due or 0)
             try:
                 await self._do(panel, job)
             except _Stop:
                 return
             except _Reload:
-                if job.due is None:  # else its row will be found again, if it is there
-                    self._jobs.appendleft(job)
-                self._came.set()
+                self._jobs.appendleft(job)  # the same one: it may have been cancelled
+                if job.due is not None:
+                    self._due.add(job.due)
+                self._is_woken = True
+                return
+            except (OperationalError, InterfaceError) as error:  # a row stays, and is done later
+                logger.warning(
+                    "A trigger of the panel %r can't be carried out: %s", self.key, error
+                )
+                message = "The panel can't be read now."
+                refusal = Refusal(Code.LEDGER_UNAVAILABLE, message, retry_after=1)
+                job.settle(Outcome(refusal=refusal))
                 return
             except Exception:
-                await self._give_up(job)
+                await self._give_up(panel, job)
+            finally:
+                self._job = None
 
-    async def _give_up(self, job: Job) -> None:
+    def _forget_done(self, due: set[tuple[int, datetime]]) -> None:
+        """Others may have had the panel since the last turn: what they have done is not done here,
+        too. What is still due will be found by its row."""
+        for job in tuple(self._jobs):
+            if job.due is not None and (job.due, job.planned) not in due:
+                self._jobs.remove(job)
+                self._due.discard(job.due)
+
+    async def _give_up(self, panel: LoadedPanel, job: Job) -> None:
         """A job that fails where nothing should: recorded and answered, and not tried again."""
         logger.exception("A trigger of the panel %r can't be carried out", self.key)
         refusal = Refusal(Code.EXECUTION_FAILED, f'The tool "{job.tool}" could not be run.')
@@ -244,7 +275,8 @@ class Runner:
         )
         job.settle(Outcome(refusal=answer.refusal, access_id=answer.request_id))
         if job.due is not None:
-            await room_threads.run(_drop_due, job.due)
+            tool = panel.tools.get(job.tool)
+            await room_threads.run(_pass_over, job, tool)
 
     # -- one job --------------------------------------------------------------------------------
 
@@ -256,6 +288,7 @@ class Runner:
                 await room_threads.run(_drop_due, job.due)
                 return
         door = panel_door(job.verb, panel.key, panel.machine)
+        tool = panel.tools.get(job.tool)
         try:
             if job.request_id and suspension is None:
                 stored = await self._stored(panel, job)
@@ -271,13 +304,17 @@ class Runner:
                     Code.CONFLICT,
                     f"The panel is at offset {panel.head}, not at {job.expect}: look again.",
                 )
-            tool = panel.tools.get(job.tool)
             if tool is None:
                 raise Refusal(
                     Code.NOT_FOUND, f'This panel has no tool "{job.tool}".', subject="tool"
                 )
             args = tool.check(job.args) if not job.is_fired else _fitting(tool, job.args)
         except Refusal as refusal:
+            if suspension is not None:  # whatever became of its tool, it ends in a result
+                word = refusal.code.value.upper()
+                execution = failed(refusal.code, word, refusal.message)
+                await self._commit(panel, job, tool, execution, suspension)
+                return
             answer = await note(
                 door,
                 job.caller,
@@ -287,10 +324,11 @@ class Runner:
                 request_id=job.request_id or None,
             )
             if job.due is not None:
-                await room_threads.run(_drop_due, job.due)
+                await room_threads.run(_pass_over, job, tool)
             job.settle(Outcome(refusal=answer.refusal, access_id=answer.request_id))
             return
         execution = await self._execute(panel, job, tool, args, suspension)
+        self._job = None  # from now on it counts
         await self._commit(panel, job, tool, execution, suspension)
 
     async def _execute(
@@ -301,7 +339,8 @@ class Runner:
         args: dict[str, Any],
         suspension: Suspension | None,
     ) -> Execution:
-        if suspension is not None and suspension.status == Suspension.Status.CANCELLED:
+        is_over = suspension is not None and suspension.status == Suspension.Status.CANCELLED
+        if is_over or job.is_cancelled:
             return _cancelled()
         context = Context(
             panel.state if suspension is None else suspension.state,
@@ -315,7 +354,7 @@ class Runner:
         running = asyncio.get_running_loop().create_task(
             execute(tool, context, job.caller, settings.PANELS.TIMEOUT)
         )
-        self._current = (job, running)
+        self._running = running
         try:
             execution = await running
         except asyncio.CancelledError:
@@ -323,7 +362,7 @@ class Runner:
                 raise
             execution = _cancelled()
         finally:
-            self._current = None
+            self._running = None
         if execution.mutations and not _fits(panel.state, execution):
             most = settings.PANELS.MAX_STATE
             return failed(Code.TOO_LARGE, "RESOURCE_LIMIT", f"A state has at most {most} bytes.")
@@ -344,7 +383,7 @@ class Runner:
         self,
         panel: LoadedPanel,
         job: Job,
-        tool: PanelTool,
+        tool: PanelTool | None,
         execution: Execution,
         suspension: Suspension | None,
     ) -> None:
@@ -569,12 +608,12 @@ def _remember(alias: str, room: int, job: Job, result: str, now: datetime) -> No
     )
 
 
-def _settle_due(alias: str, job: Job, tool: PanelTool, now: datetime) -> None:
+def _settle_due(alias: str, job: Job, tool: PanelTool | None, now: datetime) -> None:
     """Take the row away, or give it its next time; nothing is done twice."""
     rows_of_job = Due.objects.using(alias).filter(pk=job.due or 0)
-    if job.due_kind in ("interval", "cron"):
-        planned = rows_of_job.values_list("due_at", flat=True).first()
-        done = rows_of_job.update(due_at=next_time(tool.definition.trigger, now, planned))
+    if job.due_kind in CLOCKS and job.planned is not None and tool is not None:
+        mine = rows_of_job.filter(due_at=job.planned)  # nobody has given it another time
+        done = mine.update(due_at=next_time(tool.definition.trigger, now, job.planned))
     else:
         done, _ = rows_of_job.delete()
     if not done:
@@ -608,6 +647,7 @@ def _job_of(due: Due, key: str) -> Job:
         due=due.pk,
         due_kind=due.kind,
         suspension=str(due.payload) if goes_on else "",
+        planned=due.due_at,
     )
 
 
@@ -653,6 +693,17 @@ def _stored(room: int, principal: str, request_id: str) -> str | None:
     return same.values_list("result", flat=True).first()
 
 
+def _pass_over(job: Job, tool: PanelTool | None) -> None:
+    """What can't be run now is not tried again; by the clock it is, the next time."""
+    row = Due.objects.using(database()).filter(pk=job.due or 0)
+    if job.due_kind not in CLOCKS:
+        row.delete()
+    elif tool is not None and tool.definition.trigger.type == job.due_kind:
+        row.update(due_at=next_time(tool.definition.trigger, datetime.now(UTC), job.planned))
+    else:
+        row.delete()  # those of machines are made anew, should the tool come back
+
+
 def _drop_due(due: int | None) -> None:
     Due.objects.using(database()).filter(pk=due or 0).delete()
 
@@ -665,14 +716,14 @@ def tell_members(room: int, notes: list[Note]) -> None:
     doorbell.ring([Bell(room, "", 0, 0, (), notes)])
 
 
-_runners: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Runner]] = WeakKeyDictionary()
+_runners: PerLoop[dict[int, Runner]] = PerLoop(dict)
 #: Runners that are kept while they have nothing to do.
 MOST_IDLE = 1_000
 
 
 def runner_of(room: int, key: str) -> Runner:
     """The runner of a panel on this loop."""
-    runners = _runners.setdefault(asyncio.get_running_loop(), {})
+    runners = _runners.here()
     found = runners.get(room)
     if found is None:
         if len(runners) >= MOST_IDLE:

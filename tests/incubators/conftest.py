@@ -82,7 +82,9 @@ class Hive(Wire):
     ) -> AsyncIterator[Agent]:
         words = {"namespace": namespace, **({"token": token} if token else {}), **query}
         url = self.project.websocket_url(f"/ws?{urlencode(words)}")
-        async with connect(url, proxy=None, max_size=None, max_queue=None) as socket:
+        async with connect(
+            url, proxy=None, max_size=None, max_queue=None, open_timeout=DEADLINE
+        ) as socket:
             yield Agent(socket)
 
     async def http(self, method: str, path: str, body: Any = None, *, token: str) -> httpx.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,12 +14,13 @@ from mashin_surfaces.dialects.incubator import Control
 from mashin_surfaces.exceptions import Code, Refusal
 from mashin_surfaces.incubators import clock, metrics, store
 from mashin_surfaces.incubators.bus import Writer
-from mashin_surfaces.incubators.models import Claim, StateEntry
+from mashin_surfaces.incubators.models import Claim, Incubator, StateEntry
 from mashin_surfaces.machines.json_values import dumps
 from mashin_surfaces.rooms import log, retention
 from mashin_surfaces.rooms.appending import Append, write
 from mashin_surfaces.rooms.events import NewEvent
 from mashin_surfaces.rooms.models import Room, RoomEvent
+from mashin_surfaces.timers.clock import clock as process_clock
 from tests import plans
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -160,6 +162,46 @@ def test_a_closed_namespace_does_not_keep_others_from_expiring(room: int) -> Non
     Room.objects.filter(pk=min(room, other)).update(status=Room.Status.CLOSED)
     clock.expire_claims()
     assert types(max(room, other)) == ["claim_changed"]
+
+
+@pytest.mark.parametrize("job", [clock.expire_claims, metrics.count_all])
+def test_a_long_job_asks_between_namespaces_whether_to_go_on(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, job: Callable[[], None]
+) -> None:
+    """As it does so, its process goes on beating."""
+    for name in ("one", "two", "three"):
+        room = store.find(name).pk
+        Writer(room, "ada").claim("r", 1)
+        published(room, ("a", 1))
+    Claim.objects.update(expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    answers = iter([True, False])
+    monkeypatch.setattr(process_clock, "go_on", lambda: next(answers))
+    job()
+    is_expired = Claim.objects.filter(owner="").count()
+    is_counted = Incubator.objects.filter(counted_to__gt=0).count()
+    assert is_expired + is_counted == 1
+
+
+# -- whose it is ----------------------------------------------------------------------------------
+
+
+def test_a_namespace_is_the_machines_that_was_first(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.find("shared")
+    look_up = store.look_up
+
+    def look_up_early(*given: Any) -> Any:
+        found = look_up(*given)
+        monkeypatch.undo()
+        store.find("shared", "one")
+        return found
+
+    monkeypatch.setattr(store, "look_up", look_up_early)
+    with pytest.raises(Refusal) as refused:
+        store.find("shared", "two")
+    assert refused.value.code is Code.CONFLICT
+    assert Incubator.objects.get(room__key="shared").machine == "one"
 
 
 # -- metrics --------------------------------------------------------------------------------------

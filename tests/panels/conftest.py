@@ -128,7 +128,9 @@ class Panels(Wire):
         words = urlencode({"token": token or self.all(), **query})
         url = self.project.websocket_url(f"/panels/{panel}/ws?{words}")
         # With a bounded queue, frames that nobody reads would hold up the closing handshake.
-        async with connect(url, proxy=None, max_size=None, max_queue=None) as socket:
+        async with connect(
+            url, proxy=None, max_size=None, max_queue=None, open_timeout=DEADLINE
+        ) as socket:
             hello = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE))
             assert hello["type"] == "CONNECTED", hello
             yield Client(socket, hello)

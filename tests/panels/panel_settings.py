@@ -1,4 +1,4 @@
-"""The reference project's settings, with tools that end sooner; a test may say more of panels."""
+"""The reference project's settings; a test may say more of panels."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from project.settings import MASHIN_SURFACES
 MASHIN_SURFACES = {
     **MASHIN_SURFACES,
     "MODULES": ["panel_tools"],
-    "PANELS": {"TIMEOUT": 3.0, **json.loads(os.environ.get("PANELS", "{}"))},
+    "PANELS": json.loads(os.environ.get("PANELS", "{}")),
 }

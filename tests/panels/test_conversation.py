@@ -534,15 +534,6 @@ async def test_a_frame_that_is_nested_too_deep_is_refused(panels: Panels) -> Non
         assert (await client.run("change"))["status"] == "success"
 
 
-async def test_a_tool_that_takes_too_long_is_ended(panels: Panels) -> None:
-    panel = await panels.create(["hold", "add"])
-    async with panels.client(panel) as client:
-        result = await client.run("hold", {"gate": "too long"})
-        assert (result["status"], result["error"]["code"]) == ("error", "TIMEOUT")
-        assert (await client.run("add"))["returnValue"] == 1
-    assert await panels.state(panel) == {"count": 1}
-
-
 @pytest.mark.parametrize(
     ("most", "too_much"),
     [

@@ -83,3 +83,13 @@ async def test_a_member_that_does_not_read_gets_several_patches_as_one(tmp_path:
             await actor.run("change", {"deletes": ["big"]})
             await slow.until("PATCH", offset=42)
             assert slow.fold == {"last": True}
+
+
+async def test_a_tool_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    with served(tmp_path, TIMEOUT=1.0) as panels:
+        panel = await panels.create(["hold", "add"])
+        async with panels.client(panel) as client:
+            result = await client.run("hold", {"gate": "too long"})
+            assert (result["status"], result["error"]["code"]) == ("error", "TIMEOUT")
+            assert (await client.run("add"))["returnValue"] == 1
+        assert await panels.state(panel) == {"count": 1}

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 Pair = tuple[Panels, Panels]
 #: Seconds within which another process goes on with what a killed one held.
-TAKEN_OVER = 8.0
+TAKEN_OVER = 25.0
 
 
 @pytest.fixture(scope="session")
@@ -316,8 +316,10 @@ async def test_tools_that_fire_each_other_come_to_an_end(pair: Pair) -> None:
 async def test_a_cron_expression_fires_once_a_minute_in_the_cluster(pair: Pair) -> None:
     panel = await pair[0].create([fires({"type": "cron", "expression": "* * * * *"})])
     async with pair[0].client(panel) as here, pair[1].client(panel):
+        first = here.hello["offset"]  # 1, when a minute has begun since it was made
         frame = await here.hear(75)
         at = frame["event"]["timestamp"] / 1000
         assert at % 60 < 10  # it is due at the full minute
-        assert [event["offset"] for event in await pair[1].events(panel)] == [1]
+        minutes = [event["event"]["timestamp"] // 60_000 for event in await pair[1].events(panel)]
+        assert minutes[: first + 1] == list(range(minutes[0], minutes[0] + first + 1))
     await pair[0].http("DELETE", f"/panels/{panel}")
