@@ -160,7 +160,10 @@ class MachineAdmin(RevisionPages):
         machine = obj
         if form.parsed is not None:
             parsed, source = form.parsed, form.cleaned_data["source"]
-            machine = save_machine(parsed.definition, source, user=request.user).machine
+            begun_at = form.cleaned_data.get("begun_at") if change else None
+            machine = save_machine(
+                parsed.definition, source, user=request.user, begun_at=begun_at
+            ).machine
             for warning in parsed.warnings:
                 self.message_user(request, sentence(warning), messages.WARNING)
         if not change or "enabled" in form.changed_data:

@@ -26,6 +26,7 @@ from ..machines.models import Machine, Surface
 from ..machines.problems import Problem
 from ..machines.registry import DEFINITIONS
 from ..machines.review_surfaces import review_surfaces
+from ..machines.store import lock
 from ..machines.support import unsupported
 from ..machines.validation import problems_of
 from ..machines.watch import bump
@@ -66,6 +67,7 @@ def save_overrides(surface: Surface, changed: Collection[str]) -> bool:
     """Write the changed overrides, and have every process look; False when the row is gone."""
     values = {name: getattr(surface, name) for name in EDITABLE if name in changed}
     with transaction.atomic():
+        lock(DEFINITIONS)  # before the rows, as ``save_machine``
         if not values or not Surface.objects.filter(pk=surface.pk).update(**values):
             return False
         bump(DEFINITIONS)

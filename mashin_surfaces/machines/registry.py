@@ -42,10 +42,12 @@ class CompiledMachine:
     definition: MachineDefinition
     accepts: Schema
     responds: Schema
+    #: Of its row: another machine may be given the name, and begins at the same revision.
+    id: int = 0
 
     @classmethod
     def of(
-        cls, definition: MachineDefinition, *, revision: int = 0, enabled: bool = True
+        cls, definition: MachineDefinition, *, revision: int = 0, enabled: bool = True, id: int = 0
     ) -> CompiledMachine:
         return cls(
             name=definition.name,
@@ -55,6 +57,7 @@ class CompiledMachine:
             definition=definition,
             accepts=Schema.of(definition.accepts),
             responds=Schema.of(definition.responds, allow_any=not definition.responds),
+            id=id,
         )
 
 
@@ -124,15 +127,16 @@ class Registry:
             number = (
                 Epoch.objects.filter(name=DEFINITIONS).values_list("number", flat=True).first()
             ) or 0
-            self._fresh_until = now + settings.WATCH_INTERVAL
             if number == before.number:
+                self._fresh_until = now + settings.WATCH_INTERVAL
                 return before
             machines = self._machines(before)
-            self._snapshot = Snapshot(number, machines, self._surfaces(before, machines))
-            snapshot = self._snapshot
-        for listener in self._listeners:
-            listener(snapshot)
-        return snapshot
+            snapshot = Snapshot(number, machines, self._surfaces(before, machines))
+            # Not before it is there: who asks meanwhile waits for it.
+            self._snapshot, self._fresh_until = snapshot, now + settings.WATCH_INTERVAL
+            for listener in self._listeners:  # under the lock: the newest is told last
+                listener(snapshot)
+            return snapshot
 
     def current(self) -> Snapshot:
         """The snapshot, read anew when it is not ``fresh``."""
@@ -158,16 +162,21 @@ class Registry:
     def _machines(before: Snapshot) -> dict[str, CompiledMachine]:
         found: dict[str, CompiledMachine] = {}
         changed: list[str] = []
-        for name, revision, enabled in Machine.objects.values_list("name", "revision", "enabled"):
+        for id, name, revision, enabled in Machine.objects.values_list(
+            "pk", "name", "revision", "enabled"
+        ):
             known = before.machines.get(name)
-            if known and (known.revision, known.enabled) == (revision, enabled):
+            if known and (known.id, known.revision, known.enabled) == (id, revision, enabled):
                 found[name] = known
             else:
                 changed.append(name)
         for machine in Machine.objects.filter(name__in=changed):
             try:
                 found[machine.name] = CompiledMachine.of(
-                    machine.parsed(), revision=machine.revision, enabled=machine.enabled
+                    machine.parsed(),
+                    revision=machine.revision,
+                    enabled=machine.enabled,
+                    id=machine.pk,
                 )
             except Exception:  # one damaged row must not take the other machines down
                 logger.exception("The machine %r can't be compiled and is left out.", machine.name)

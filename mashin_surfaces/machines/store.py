@@ -31,19 +31,28 @@ class Stored:
     status: Literal["created", "updated", "unchanged"]
 
 
-def save_machine(definition: MachineDefinition, source: str = "", *, user: Any = None) -> Stored:
+def save_machine(
+    definition: MachineDefinition,
+    source: str = "",
+    *,
+    user: Any = None,
+    begun_at: int | None = None,
+) -> Stored:
     """Store a definition that was reviewed; without a source it gets the rendered one.
 
     Raises ``DefinitionError`` when another machine, or a URL of the project, has one of its
-    paths. ``user`` stands in the revision.
+    paths, or when the machine is not at the revision ``begun_at``, or gone. ``user`` stands in the
+    revision.
     """
     source = source or render(definition)
     content = definition.as_json()
     with transaction.atomic():
         # One writer at a time: two machines that want one path must see each other.
-        _lock(DEFINITIONS)
+        lock(DEFINITIONS)
         machine = Machine.objects.select_for_update().filter(name=definition.name).first()
         problems = path_problems(definition)
+        if begun_at not in {None, machine.revision if machine else None}:  # or has deleted it
+            problems.append(Problem("Somebody saved another revision meanwhile."))
         if problems:
             raise DefinitionError(problems)
         if machine is not None and (machine.definition, machine.source) == (content, source):
@@ -71,6 +80,7 @@ def save_machine(definition: MachineDefinition, source: str = "", *, user: Any =
 def delete_machine(machine: Machine) -> None:
     """Remove a machine with its doors and revisions; what the ledger says of it stays."""
     with transaction.atomic():
+        lock(DEFINITIONS)  # before the rows, as ``save_machine``: else they deadlock
         machine.delete()
         bump(DEFINITIONS)
 
@@ -78,6 +88,7 @@ def delete_machine(machine: Machine) -> None:
 def set_enabled(machine: Machine, enabled: bool) -> None:
     """Open or close all doors of a machine."""
     with transaction.atomic():
+        lock(DEFINITIONS)
         machine.enabled = enabled
         machine.save(update_fields=["enabled", "updated_at"])
         bump(DEFINITIONS)
@@ -88,7 +99,7 @@ def touch_epoch(name: str) -> None:
     bump(name)
 
 
-def _lock(name: str) -> None:
+def lock(name: str) -> None:
     """Hold off every other writer of what an epoch is about, up to the end of the transaction."""
     Epoch.objects.get_or_create(name=name)
     Epoch.objects.select_for_update().get(name=name)

@@ -62,12 +62,19 @@ class Watcher:
 
     def look(self) -> None:
         """Look now; raises ``DatabaseError`` when the database can't be read."""
+        failure: Exception | None = None
         for name, number in Epoch.objects.values_list("name", "number"):
             if self._seen.get(name) == number:
                 continue
-            for callback in self._callbacks.get(name, ()):
-                callback()
-            self._seen[name] = number
+            try:
+                for callback in self._callbacks.get(name, ()):
+                    callback()
+            except Exception as error:  # the others have news of their own
+                failure = failure or error
+            else:
+                self._seen[name] = number
+        if failure is not None:
+            raise failure
 
     def wake(self) -> None:
         """Look again soon: something changed in this process."""

@@ -337,6 +337,8 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]  #
     def check_timeouts(self) -> None:
         """Every two seconds. A client whose socket we do not read is not pinged; it is dropped
         when it takes nothing for as long as a pong may take."""
+        if self.state == self.STATE_CONNECTING:
+            return  # Daphne would say 403; ``onOpenHandshakeTimeout`` says 503
         if self.state == self.STATE_OPEN and self.inbox.held:
             self._heard()
             patience = self.server.ping_interval + (self.server.ping_timeout or 0)

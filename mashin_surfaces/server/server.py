@@ -29,6 +29,8 @@ Application = Callable[..., Awaitable[None]]
 #: Seconds that applications get to end after a SIGTERM, and then, cancelled, to clean up.
 GRACE = 15.0
 CANCELLED_GRACE = 3.0
+#: Seconds between two looks for connections whose time is over.
+LOOK = 2.0
 #: Seconds that a client gets to answer a close frame.
 CLOSE_GRACE = 5.0
 #: The websocket scope's extension by which a text is sent without waiting:
@@ -70,6 +72,7 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
         self._ports: list[Any] = []
         self._ready = ready_callable
         self._streams: dict[Any, Stream] = {}
+        self._is_ending = False
         self.ready_callable = self._before_running
 
     def run(self) -> None:
@@ -95,7 +98,7 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
         gc.collect()
         gc.freeze()
         if self._ready:
-            self._ready()
+            reactor.callWhenRunning(self._ready)  # signals are heard from then on
 
     def listen_success(self, port: Any) -> None:
         self._ports.append(port)
@@ -124,6 +127,8 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
         self.connections[protocol]["application_instance"] = asyncio.ensure_future(
             self.application(scope, inbox.receive, protocol.send)
         )
+        if self._is_ending:  # once its handshake has been read
+            asyncio.get_running_loop().call_soon(protocol.go_away)
         return inbox
 
     async def handle_reply(self, protocol: Any, message: Event) -> None:
@@ -133,7 +138,9 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
             if "disconnected" in self.connections.get(protocol, {"disconnected": True}):
                 await asyncio.sleep(0)  # a loop of sends starves nobody
                 return
-            self._streams[protocol] = Stream(protocol)
+            begun = self._streams[protocol] = Stream(protocol)
+            if self._is_ending and begun.is_endless:
+                protocol.send_disconnect()
         if stream := self._streams.get(protocol):
             await stream.turn()
         if stream and not message.get("more_body"):
@@ -145,11 +152,27 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
             stream.end()
 
     def timeout_checker(self) -> None:
-        """Every two seconds."""
+        """Every two seconds, whatever happens in one of them."""
+        asyncio.get_running_loop().call_later(LOOK, self.timeout_checker)
         if self.ping_timeout:
             for stream in list(self._streams.values()):
                 stream.drop_idle(self.ping_interval + self.ping_timeout)
-        super().timeout_checker()
+        for protocol in list(self.connections):
+            try:
+                protocol.check_timeouts()
+            except Exception:  # Daphne ends a response twice, for one
+                logger.exception("The timeouts of a connection can't be checked.")
+
+    def application_checker(self) -> None:
+        """Every second. Who ended in this very turn of the loop is ours all the same."""
+        for protocol, details in list(self.connections.items()):
+            task = details.get("application_instance")
+            if task is not None and task.done():
+                try:
+                    self._application_ended(protocol, task)
+                except Exception:
+                    logger.exception("The end of an application can't be told to its client.")
+        super().application_checker()
 
     def _application_ended(self, protocol: Any, task: asyncio.Task[None]) -> None:
         """At once, and not only when Daphne looks for it, once a second."""
@@ -186,28 +209,32 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # Daphne has no types
 
     async def _wind_down(self) -> None:
         """Take no more connections, tell every socket and its application, wait for them."""
+        self._is_ending = True
         for port in self._ports:
             port.stopListening()
-        tasks = [
-            details["application_instance"]
-            for details in self.connections.values()
-            if "application_instance" in details
-        ]
         sockets = [each for each in self.connections if isinstance(each, WebSocketProtocol)]
         for each in sockets:
             each.go_away()
         for request, stream in self._streams.items():
             if stream.is_endless:
                 request.send_disconnect()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + GRACE
+        # Also who comes over a connection that was there before.
+        while (tasks := self._applications()) and loop.time() < deadline:
+            await asyncio.wait(tasks, timeout=deadline - loop.time())
+        for task in tasks:
+            task.cancel()
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=GRACE)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=CANCELLED_GRACE)
+            await asyncio.wait(tasks, timeout=CANCELLED_GRACE)
+        sockets = [each for each in self.connections if isinstance(each, WebSocketProtocol)]
         if sockets:
             closed = [each.is_closed.asFuture(asyncio.get_running_loop()) for each in sockets]
             await asyncio.wait(closed, timeout=CLOSE_GRACE)
+
+    def _applications(self) -> list[asyncio.Task[None]]:
+        found = (details.get("application_instance") for details in self.connections.values())
+        return [task for task in found if task is not None and not task.done()]
 
     def _cancel_tasks(self) -> None:
         """What applications left running in the background ends with the loop, in order."""

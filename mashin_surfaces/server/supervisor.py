@@ -22,7 +22,8 @@ STEADY = 10.0
 #: Seconds that workers get to end after a signal.
 GRACE = 28.0
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (*_ENDING, signal.SIGCHLD)
 
 
 class Worker:
@@ -61,7 +62,13 @@ class Worker:
             self._due = now + self._delay
             self._delay = min(self._delay * 2, MOST_DELAY)
         if now >= self._due:
-            self._start()
+            due = self._due
+            try:
+                self._start()
+            except OSError as error:  # no memory, no process left: the others go on
+                print(f"A worker can't be started: {error}.", file=sys.stderr, flush=True)
+                self._due = due + self._delay
+                self._delay = min(self._delay * 2, MOST_DELAY)
 
     def terminate(self) -> None:
         if self._due is None:
@@ -89,7 +96,9 @@ def supervise(command: Sequence[str], workers: int) -> None:
         crew = [Worker(command) for _ in range(workers)]
         while True:
             received = signal.sigtimedwait(_SIGNALS, FIRST_DELAY)
-            if received is not None and received.si_signo != signal.SIGCHLD:
+            # Stopped, and continued when the time is over, CPython tells of a signal that it has
+            # not filled in: of any number.
+            if received is not None and received.si_signo in _ENDING:
                 break
             for worker in crew:
                 worker.tend()

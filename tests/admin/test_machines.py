@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection, connections
 from django.test import Client
 from django.urls import reverse
 
+from mashin_surfaces.admin import machines
+from mashin_surfaces.machines.store import Stored, save_machine
 from mashin_surfaces.models import Epoch, Machine, Surface
 
 from .conftest import ECHO, LogIn, load
@@ -174,6 +178,30 @@ def test_who_was_overtaken_by_another_is_told(admin: Client, echo: Machine) -> N
     posted = fields_of(admin.get(change(echo)))
     load(ECHO.replace('"Echo"', '"Theirs"'))
     posted["source"] = posted["source"].replace('"Echo"', '"Mine"')
+    assert "somebody saved revision 2" in text_of(admin.post(change(echo), posted))
+    echo.refresh_from_db()
+    assert echo.title == "Theirs"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one lock for everything")
+def test_who_is_overtaken_in_the_moment_of_saving_is_told(
+    admin: Client, echo: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtake() -> None:
+        try:
+            load(ECHO.replace('"Echo"', '"Theirs"'))
+        finally:
+            connections.close_all()
+
+    def save(*args: Any, **options: Any) -> Stored:
+        with ThreadPoolExecutor(1) as other:  # between the check and the lock
+            other.submit(overtake).result()
+        return save_machine(*args, **options)
+
+    posted = fields_of(admin.get(change(echo)))
+    posted["source"] = posted["source"].replace('"Echo"', '"Mine"')
+    monkeypatch.setattr(machines, "save_machine", save)
     assert "somebody saved revision 2" in text_of(admin.post(change(echo), posted))
     echo.refresh_from_db()
     assert echo.title == "Theirs"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -35,8 +36,9 @@ def make_room(key: str = "echo:cpu", events: int = 0, **values: Any) -> Room:
 
 def enter(room: Room, *principals: str) -> None:
     now = timezone.now()
+    alive = now + timedelta(minutes=1)  # this process may stand still before it looks
     process, _ = ServerProcess.objects.get_or_create(
-        id="p", defaults={"host": "h", "pid": 1, "started_at": now, "beat_at": now}
+        id="p", defaults={"host": "h", "pid": 1, "started_at": now, "beat_at": alive}
     )
     RoomMember.objects.bulk_create(
         RoomMember(room=room, process=process, connection=f"c{n}", principal=each, since=now)

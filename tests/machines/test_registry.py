@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, connections
 
 from mashin_surfaces.machines.models import Epoch, Machine
-from mashin_surfaces.machines.registry import Registry, Snapshot, definition_threads
+from mashin_surfaces.machines.parser import parse
+from mashin_surfaces.machines.registry import (
+    CompiledMachine,
+    Registry,
+    Snapshot,
+    definition_threads,
+)
+from mashin_surfaces.machines.store import delete_machine, save_machine
 from mashin_surfaces.machines.watch import watcher
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+#: Seconds within which anything happens.
+PATIENCE = 30
 GREETER = Path(__file__).parents[2] / "project" / "machines" / "greeter.mashin"
 
 
@@ -60,14 +71,29 @@ async def test_who_is_cancelled_leaves_the_others_their_reading(
     assert first.cancelled()
 
 
-async def test_a_reading_that_fails_is_told_and_the_next_one_tries_again(
+def test_who_asks_during_the_first_reading_has_to_wait_for_it(
     registry: Registry, stored: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: list[Snapshot | None] = []
+
+    def read(before: Snapshot) -> dict[str, CompiledMachine]:
+        there.append(registry.fresh())
+        return Registry._machines(before)
+
+    monkeypatch.setattr(registry, "_machines", read)
+    assert "greeter" in registry.current().machines
+    assert there == [None]
+
+
+@pytest.mark.parametrize("part", ["refresh", "_machines"])
+async def test_a_reading_that_fails_is_told_and_the_next_one_tries_again(
+    registry: Registry, stored: None, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     def gone(*_: Any) -> None:
         raise OSError("the database is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(registry, "refresh", gone)
+        patch.setattr(registry, part, gone)
         with pytest.raises(OSError, match="gone"):
             await registry.acurrent()
     assert "greeter" in (await registry.acurrent()).machines
@@ -88,3 +114,60 @@ async def test_a_change_is_seen_once_the_snapshot_is_too_old(
 
     await asyncio.to_thread(disable)
     assert not (await registry.acurrent()).machines["greeter"].enabled
+
+
+def save(title: str) -> Machine:
+    return save_machine(parse(f'machine again "{title}"').definition).machine
+
+
+def test_a_machine_that_was_deleted_and_made_anew_is_the_new_one(registry: Registry) -> None:
+    first = save("One")
+    assert registry.refresh().machines["again"].title == "One"
+    delete_machine(first)
+    assert save("Two").revision == first.revision
+    assert registry.refresh().machines["again"].title == "Two"
+
+
+class Lock:
+    """A lock that says when somebody has to wait for it."""
+
+    def __init__(self, waits: threading.Event) -> None:
+        self._lock = threading.Lock()
+        self._waits = waits
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self._waits.set()
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_the_newest_snapshot_is_told_last(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits_or_told = threading.Event()
+    monkeypatch.setattr(registry, "_lock", Lock(waits_or_told))
+    told: list[str] = []
+
+    def refresh() -> None:
+        try:
+            registry.refresh()
+        finally:
+            connections.close_all()
+
+    def listen(snapshot: Snapshot) -> None:
+        title = snapshot.machines["again"].title
+        if title == "One":  # held up, while the next one is read
+            save("Two")
+            other.submit(refresh)
+            assert waits_or_told.wait(PATIENCE)
+        told.append(title)
+        waits_or_told.set()
+
+    registry.listen(listen)
+    save("One")
+    with ThreadPoolExecutor(1) as other:
+        registry.refresh()
+    assert told == ["One", "Two"]

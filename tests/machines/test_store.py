@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connection, connections, transaction
 
+from mashin_surfaces.admin.surfaces import save_overrides
 from mashin_surfaces.exceptions import DefinitionError
 from mashin_surfaces.machines.definition import MachineDefinition
 from mashin_surfaces.machines.models import Epoch, Machine, MachineRevision, Surface
@@ -17,6 +22,7 @@ from mashin_surfaces.machines.store import (
     set_enabled,
     touch_epoch,
 )
+from tests.timers.workers import until, waiting_for_locks
 
 pytestmark = pytest.mark.django_db
 
@@ -127,6 +133,52 @@ def test_a_machine_is_disabled_and_enabled() -> None:
         set_enabled(machine, enabled)
         assert Machine.objects.get().enabled is enabled
         assert epoch() > number
+
+
+def test_who_was_overtaken_does_not_save_over_it() -> None:
+    machine = save_machine(definition("shop", "One")).machine
+    save_machine(definition("shop", "Theirs"), begun_at=1)
+    with pytest.raises(DefinitionError, match="Somebody saved another revision meanwhile"):
+        save_machine(definition("shop", "Mine"), begun_at=1)
+    machine.refresh_from_db()
+    assert (machine.revision, machine.title) == (2, "Theirs")
+    delete_machine(machine)
+    with pytest.raises(DefinitionError):
+        save_machine(definition("shop", "Mine"), begun_at=2)
+    assert not Machine.objects.exists()
+
+
+def close(machine: Machine) -> None:
+    set_enabled(machine, False)
+
+
+def close_its_door(machine: Machine) -> None:
+    surface = machine.surfaces.get()
+    surface.enabled = False
+    assert save_overrides(surface, ["enabled"])
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one lock for everything")
+@pytest.mark.parametrize("click", [close, delete_machine, close_its_door])
+def test_an_operator_waits_for_a_load_of_many_machines(click: Callable[[Machine], None]) -> None:
+    """Whoever writes locks in one order, or the two would wait for each other."""
+    save_machine(definition("first", "One", 'api path: "/first"'))
+    machine = save_machine(definition("second", "One", 'api path: "/second"')).machine
+
+    def operate() -> None:
+        try:
+            click(machine)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as operator:
+        with transaction.atomic():
+            save_machine(definition("first", "Two", 'api path: "/first"'))
+            clicked = operator.submit(operate)
+            until(waiting_for_locks)
+            save_machine(definition("second", "Two", 'api path: "/second" rate: "5/s"'))
+        clicked.result()
 
 
 def test_an_epoch_can_be_moved_by_others() -> None:

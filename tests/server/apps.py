@@ -36,6 +36,18 @@ async def _accept(receive: Receive, send: Send, **more: Any) -> None:
     await send({"type": "websocket.accept", **more})
 
 
+def _look_first(server: Any) -> None:
+    """Has the server look whose applications have ended in the very next turn of the loop: before
+    it is called for one that ends in this turn."""
+    from twisted.internet import reactor
+
+    calls: Any = reactor
+    look = server.application_checker
+    [due] = [call for call in calls.getDelayedCalls() if call.func == look]
+    due.cancel()
+    asyncio.get_running_loop().call_soon(look)
+
+
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Sends back what comes; ?limit=N sets max_message; tells what the disconnect said."""
     options = _options(scope)
@@ -98,14 +110,20 @@ async def crash(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def leave(scope: Scope, receive: Receive, send: Send) -> None:
-    """Returns without closing the socket."""
+    """Returns without closing the socket; with ?looked the server looks at the same moment."""
     await _accept(receive, send)
+    if b"looked" in scope["query_string"]:
+        _look_first(send.__self__.server)  # type: ignore[attr-defined]
 
 
 async def silent(scope: Scope, receive: Receive, send: Send) -> None:
-    """Never answers the handshake."""
+    """Never answers the handshake; with ?overdue it is looked at a minute late."""
     await receive()
-    _tell("silent", await receive())
+    if b"overdue" in scope["query_string"]:
+        protocol = send.__self__  # type: ignore[attr-defined]
+        protocol.socket_opened -= 60
+        protocol.check_timeouts()
+    print("silent", (await receive())["type"], flush=True)
 
 
 async def hesitate(scope: Scope, receive: Receive, send: Send) -> None:
@@ -174,6 +192,12 @@ async def farewell(scope: Scope, receive: Receive, send: Send) -> None:
     print("farewell", event["type"], event["code"], flush=True)
 
 
+async def linger(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stays, also when it is told of the end, until /tell/linger."""
+    await _accept(receive, send)
+    await _news["linger"].wait()
+
+
 async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
     """Leaves a task behind that never ends by itself."""
     await _accept(receive, send)
@@ -206,16 +230,22 @@ async def fail(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def forget(scope: Scope, receive: Receive, send: Send) -> None:
-    """HTTP: the same, but only returns."""
+    """HTTP: the same, but only returns; with ?looked the server looks at the same moment."""
     await receive()
-    if scope["query_string"]:
+    if b"looked" in scope["query_string"]:
+        _look_first(send.func.__self__)  # type: ignore[attr-defined]
+    if scope["query_string"]:  # from here on nobody else has a turn
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
 
 
 async def flow(scope: Scope, receive: Receive, send: Send) -> None:
-    """HTTP: an endless body in pieces of ?size= bytes; tells how many were taken, and its end."""
+    """HTTP: an endless body in pieces of ?size= bytes, from the start or from /tell/begin on
+    (?late); tells how many were taken, and its end."""
     await receive()
+    if "late" in _options(scope):
+        _tell("flow-waits", None)
+        await _news["begin"].wait()
     headers = [(b"content-type", _options(scope).get("type", "text/plain").encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     ending = asyncio.ensure_future(receive())
@@ -257,7 +287,7 @@ WEBSOCKETS = {
     application.__name__: application
     for application in (
         echo, greet, refuse, reject, close, crash, leave, silent, hesitate, pour, push, drink, seen,
-        tell, farewell, stubborn,
+        tell, farewell, linger, stubborn,
     )
 }  # fmt: skip
 

@@ -127,6 +127,24 @@ def masked(first: int, payload: bytes, *, mask: bytes = b"\x01\x02\x03\x04") -> 
 
 
 @contextmanager
+def ending(carrier: Carrier) -> Iterator[socket.socket]:
+    """A server that has begun to end, and goes on with it behind the block; in the block a
+    connection that was there before, over which nothing has been said yet."""
+    address = ("127.0.0.1", carrier.port)
+    with (
+        socket.create_connection(address, timeout=PATIENCE) as late,
+        socket.create_connection(address, timeout=PATIENCE) as last,
+        carrier.raw("/linger") as lingering,  # accepted behind the others
+    ):
+        carrier.process.send_signal(signal.SIGTERM)
+        assert lingering.recv(1) == b"\x88"
+        yield late
+        last.sendall(handshake("/tell/linger"))
+        assert last.recv(1)
+    assert carrier.process.wait(PATIENCE) == 0
+
+
+@contextmanager
 def running(*options: str, program: tuple[str, ...] = ("-c", OURS)) -> Iterator[Carrier]:
     with tempfile.TemporaryDirectory(prefix="carrier-") as folder:
         server = Carrier(Path(folder), *options, program=program)

@@ -53,8 +53,9 @@ async def test_a_failure_after_the_accept_closes_with_1011_at_once(carrier: Carr
     assert await ended(carrier, "/crash?when=late", "go") == Close(1011, "")
 
 
-async def test_an_application_that_returns_closes_its_socket(carrier: Carrier) -> None:
-    assert await ended(carrier, "/leave") == Close(1000, "")
+@pytest.mark.parametrize("path", ["/leave", "/leave?looked"])
+async def test_an_application_that_returns_closes_its_socket(carrier: Carrier, path: str) -> None:
+    assert await ended(carrier, path) == Close(1000, "")
 
 
 @pytest.mark.parametrize(

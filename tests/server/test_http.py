@@ -39,9 +39,10 @@ def test_an_application_without_an_answer_is_500(carrier: Carrier, path: str) ->
         assert response.status == 500
 
 
-@pytest.mark.parametrize("path", ["/fail?begun", "/forget?begun"])
+@pytest.mark.parametrize("path", ["/fail?begun", "/forget?begun", "/fail?looked"])
 def test_an_answer_that_breaks_off_breaks_the_connection(carrier: Carrier, path: str) -> None:
-    with response_to(carrier, path) as response:
-        assert response.status == 200
-        with pytest.raises(http.client.IncompleteRead):
-            response.read()
+    for _ in range(2):  # and the server still looks
+        with response_to(carrier, path) as response:
+            assert response.status == 200
+            with pytest.raises(http.client.IncompleteRead):
+                response.read()

@@ -9,16 +9,20 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.request import urlopen
 
 import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from mashin_surfaces.server import supervisor
 from mashin_surfaces.server.access import redacted
-from tests.server.conftest import PATIENCE, ROOT, Carrier, handshake, running
+from tests.server.conftest import PATIENCE, ROOT, Carrier, ending, handshake, masked, running
+from tests.server.test_messages import exactly
 
 #: The command by itself, in a project of no other apps.
 SERVE = """
@@ -44,6 +48,15 @@ async def test_a_signal_ends_every_socket_with_1012_and_the_process_with_0(
     log = own_carrier.log.read_text()
     assert log.count("farewell websocket.disconnect 1012") == 2
     assert "Traceback" not in log
+
+
+def test_who_comes_in_while_the_server_ends_is_told_too(own_carrier: Carrier) -> None:
+    with ending(own_carrier) as client:
+        client.sendall(handshake("/farewell"))
+        received = b""
+        while b"\x88\x02\x03\xf4" not in received:
+            received += exactly(client, 1)
+    assert "farewell websocket.disconnect 1012" in own_carrier.log.read_text()
 
 
 @pytest.mark.slow
@@ -121,6 +134,18 @@ def serving(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.communicate()
 
 
+def test_a_signal_in_the_moment_of_being_ready_ends_cleanly() -> None:
+    program = """
+import os, signal, socket
+from mashin_surfaces.server.server import Server
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    listener.setblocking(False)
+    end = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    Server(None, sockets=[listener], ready_callable=end).run()
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=PATIENCE)
+
+
 def port_in(line: str) -> int:
     found = re.search(r"http://127\.0\.0\.1:(\d+) ", line)
     assert found, line
@@ -192,6 +217,67 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         os.kill(process.pid, signal.SIGKILL)
         assert worker.wait(30) is None  # not our child: no code, but it has ended
         assert not worker.is_running()
+
+
+@pytest.mark.slow
+def test_a_handshake_with_serve_may_take_longer_than_autobahns_five_seconds() -> None:
+    with serving("--port", "0", "--ping-interval", "1") as (_, line):
+        address = ("127.0.0.1", port_in(line))
+        with (
+            socket.create_connection(address, timeout=PATIENCE) as slow,
+            socket.create_connection(address, timeout=PATIENCE) as clock,
+            socket.create_connection(address, timeout=PATIENCE) as last,
+        ):
+            slow.sendall(handshake("/hesitate"))
+            clock.sendall(handshake("/echo"))
+            pings = clock.makefile("rb")
+            while pings.readline() != b"\r\n":
+                pass
+            for _ in range(4):  # one every two seconds
+                ping, length = pings.read(2)
+                assert ping == 0x89
+                clock.sendall(masked(0x8A, pings.read(length)))
+            last.sendall(handshake("/tell/hesitate"))
+            assert slow.recv(100).startswith(b"HTTP/1.1 101 ")
+
+
+def test_a_worker_that_can_not_be_started_now_is_started_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_DELAY", 0.0)
+    program = tmp_path / "program"
+    program.symlink_to("/bin/sh")
+    worker = supervisor.Worker([str(program), "-c", "echo it runs"])
+    worker.wait(time.monotonic() + PATIENCE)
+    program.unlink()
+    worker.tend()
+    program.symlink_to("/bin/sh")
+    worker.tend()
+    worker.wait(time.monotonic() + PATIENCE)
+    told, errors = capfd.readouterr()
+    assert told == "it runs\n" * 2
+    assert "A worker can't be started: " in errors
+
+
+def test_a_supervisor_that_was_stopped_for_a_while_goes_on() -> None:
+    program = """
+from mashin_surfaces.server import supervisor
+supervisor.FIRST_DELAY = 0.1
+supervisor.supervise(["/bin/sh", "-c", "echo $$; read nothing"], 1)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        for _ in range(3):
+            process.send_signal(signal.SIGSTOP)
+            os.waitpid(process.pid, os.WUNTRACED)
+            time.sleep(0.2)  # a wait of the supervisor's is over
+            process.send_signal(signal.SIGCONT)
+        os.kill(worker, signal.SIGKILL)
+        assert int(process.stdout.readline()) != worker
+        process.kill()
 
 
 def test_serve_help_has_an_example() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from tests.server.conftest import PATIENCE, Carrier, masked, running
+from tests.server.conftest import PATIENCE, Carrier, ending, handshake, masked, running
 from tests.server.test_http import response_to
 from tests.server.test_memory import GROWTH, MIB, chat
 from tests.server.test_messages import exactly
@@ -74,16 +75,24 @@ async def test_an_application_that_never_asks_for_the_client_starves_nobody(
 @pytest.mark.slow
 async def test_a_client_that_takes_nothing_is_dropped() -> None:
     with impatient() as server, begun(server, f"/flow?size={MIB}") as client:
+        await asyncio.to_thread(is_gone, client)  # no socket of ours has pings to answer meanwhile
         assert await server.seen("flow-ended") == {"type": "http.disconnect"}
         with pytest.raises(ConnectionResetError):
             exactly(client, 1024 * MIB)
+
+
+def is_gone(client: socket.socket) -> None:
+    """Returns when the other side has dropped it, without reading anything."""
+    looks = select.poll()
+    looks.register(client, 0)
+    assert looks.poll(1000 * PATIENCE), "it was not dropped"
 
 
 @pytest.mark.slow
 async def test_a_client_that_takes_little_is_not_dropped() -> None:
     """It reads at every ping of another socket, for longer than one that takes nothing may stay."""
     with (
-        impatient(4) as server,  # so that a busy machine is in time with its pongs
+        impatient(8) as server,  # so that a busy machine is in time with its pongs
         begun(server, f"/flow?size={64 * MIB}") as client,
         server.raw("/echo") as clock,
     ):
@@ -98,9 +107,28 @@ async def test_a_client_that_takes_little_is_not_dropped() -> None:
         await asyncio.to_thread(read_slowly)
 
 
+@pytest.mark.slow
+async def test_a_client_that_goes_when_its_time_is_over_ends_nobodys_pings() -> None:
+    with running("-v0", "--http-timeout", "1", "--ping-interval", "1") as server:
+        with begun(server, "/deaf"):
+            await server.seen("deaf")
+        with server.raw("/echo") as client:  # looked at behind the other one, and due behind it
+            assert await asyncio.to_thread(exactly, client, 1) == b"\x89"
+
+
 async def test_an_event_stream_is_ended_when_the_server_stops(own_carrier: Carrier) -> None:
     with begun(own_carrier, "/flow?size=10&type=text/event-stream"):
         await own_carrier.seen("flowed")
         log = await asyncio.to_thread(own_carrier.stop)
     assert "flow ended: http.disconnect" in log
     assert "Traceback" not in log
+
+
+async def test_an_event_stream_that_begins_while_the_server_stops_is_ended_too(
+    own_carrier: Carrier,
+) -> None:
+    with begun(own_carrier, "/flow?size=10&type=text/event-stream&late=yes"):
+        await own_carrier.seen("flow-waits")
+        with ending(own_carrier) as client:
+            client.sendall(handshake("/tell/begin"))
+    assert "flow ended: http.disconnect" in own_carrier.log.read_text()

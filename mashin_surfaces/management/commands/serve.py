@@ -22,6 +22,10 @@ from mashin_surfaces.server.listening import (
     reserved_socket,
 )
 
+#: Seconds that an upgrade may take. The ledger has its row first: a database that is busy for some
+#: seconds, or a process that was held up, is no reason to refuse it (autobahn's own are 5).
+HANDSHAKE = 20
+
 EPILOG = """\
 examples:
   manage.py serve
@@ -145,6 +149,7 @@ class Command(BaseCommand):
             root_path=settings.FORCE_SCRIPT_NAME or "",
             ping_interval=options["ping_interval"],
             ping_timeout=options["ping_timeout"],
+            websocket_handshake_timeout=HANDSHAKE,
             websocket_max_message_size=options["max_message"],
             websocket_max_frame_size=options["max_message"],
         )
