@@ -53,7 +53,11 @@ class Claim:
     async def __aenter__(self) -> Self:
         while not self.is_held:  # the answer may have taken longer than the claim lasts
             began = monotonic()
-            self.fence = await self._claimant.acquire(self.resource, ttl=self.ttl)
+            try:
+                self.fence = await self._claimant.acquire(self.resource, ttl=self.ttl)
+            except asyncio.CancelledError:  # it may be ours by now
+                self._keeping = asyncio.get_running_loop().create_task(self._give_back())
+                raise
             self._ends = began + self.ttl
         self._keeping = asyncio.get_running_loop().create_task(self._keep())
         return self
@@ -66,15 +70,16 @@ class Claim:
     ) -> None:
         if self._keeping is not None:
             self._keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeping
         was_held = self.is_held
         if not self._is_lost:
-            # Where it is somebody else's by now, or nobody's, there is nothing to give back.
-            with suppress(ClientError):
-                await self._claimant.release(self.resource)
+            self._keeping = asyncio.get_running_loop().create_task(self._give_back())
+            await asyncio.wait([self._keeping])  # who is cancelled here gives it back all the same
         if error is None and not was_held:
             raise ClaimLost("claim_lost", f'The claim on "{self.resource}" ran out meanwhile.')
+
+    async def _give_back(self) -> None:
+        with suppress(ClientError):  # it may be somebody else's by now, or nobody's
+            await self._claimant.release(self.resource)
 
     async def _keep(self) -> None:
         while self.is_held:

@@ -184,7 +184,9 @@ def new_id() -> str:
 def spelled(frame: Mapping[str, Any], **optional: Any) -> str:
     """A frame as text; ``optional`` fields that are None are left out.
 
-    Raises ``ValueError`` or ``TypeError`` for what JSON does not have.
+    Raises ``ValueError`` or ``TypeError`` for what JSON or UTF-8 does not have.
     """
     said = {**frame, **{name: value for name, value in optional.items() if value is not None}}
-    return json.dumps(said, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(said, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text.encode()  # half a surrogate pair would end the writer
+    return text

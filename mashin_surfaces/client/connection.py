@@ -86,19 +86,33 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._attempts = 0
         self._refused_tokens = 0
+        self._is_closing = False
         self.state: ConnectionState = "new"
 
     def start(self) -> None:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task.add_done_callback(self._over)
 
     async def close(self) -> None:
         """End it; waits for the closing handshake, but not for long."""
+        self._is_closing = True
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        self._end(Closed("closed", "This client is closed."))
+        try:
+            if self._task is not None:
+                await asyncio.wait([self._task])  # who is cancelled here stays cancelled
+        finally:
+            self._end(Closed("closed", "This client is closed."))
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        """Nobody waits for what a defect ended: a callback's, or a frame that nobody can read."""
+        defect = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if defect is None or self._is_closing:
+            return  # how it ended was said
+        if isinstance(defect, Exception):
+            logger.error("A connection to %s can't go on", self._url, exc_info=defect)
+        self._end(ClientError("failed", f"The connection can't go on: {defect!r}"))
 
     def settled(self) -> None:
         """The conversation goes on where it was: the next break begins a new count."""
@@ -112,27 +126,25 @@ class Connection:
 
     def _end(self, error: ClientError) -> None:
         if self.state != "closed":
-            self._become("closed")
-            self._conversation.ended(error)
+            try:
+                self._become("closed")
+            finally:
+                self._conversation.ended(error)
 
     # -- its life -------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        try:
-            while True:
-                self._become("connecting")
-                error = await self._one_socket()
-                if error is not None and not self._may_try_again(error):
-                    self._end(error)
-                    return
-                self._become("waiting")
-                longest = min(LONGEST_WAIT, 2.0**self._attempts)
-                self._attempts += 1
-                least = 0.0 if error is None else error.retry_after or 0.0
-                await asyncio.sleep(least + random.uniform(0, longest))  # noqa: S311  spread, not secret
-        except Exception as defect:  # of a token's callback, of a frame that nobody can read
-            logger.exception("A connection to %s can't go on", self._url)
-            self._end(ClientError("failed", f"The connection can't go on: {defect!r}"))
+        while True:
+            self._become("connecting")
+            error = await self._one_socket()
+            if error is not None and not self._may_try_again(error):
+                self._end(error)
+                return
+            self._become("waiting")
+            longest = min(LONGEST_WAIT, 2.0**self._attempts)
+            self._attempts += 1
+            least = 0.0 if error is None else error.retry_after or 0.0
+            await asyncio.sleep(least + random.uniform(0, longest))  # noqa: S311  spread, not secret
 
     def _may_try_again(self, error: ClientError) -> bool:
         if error.code.lower() == "unauthenticated":
@@ -188,8 +200,7 @@ class Connection:
             return (1006, "") if closed.rcvd is None else (closed.rcvd.code, closed.rcvd.reason)
         finally:
             writing.cancel()
-            with suppress(asyncio.CancelledError):
-                await writing
+            await asyncio.wait([writing])  # who is cancelled here stays cancelled
 
     async def _write(self, socket: ClientConnection) -> None:
         with suppress(ConnectionClosed):  # the reader hears of it, too

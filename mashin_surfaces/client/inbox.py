@@ -7,7 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, Self, TypeVar
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from .errors import ClientError, Closed
 
@@ -73,6 +73,7 @@ class Inboxes(Generic[E]):
     def open(self, wants: Callable[[E], bool]) -> Inbox[E]:
         box = Inbox(wants, self.changed.set)
         self._boxes.add(box)
+        finalize(box, self.changed.set).atexit = False  # it may have held up the socket
         if self._end is not None:
             box.finish(self._end)
         return box

@@ -118,7 +118,7 @@ class IncubatorClient(Client[BusNews]):
         super().__init__(url, **options)
         given = {"namespace": namespace, "agentId": agent_id, "role": role}
         self._given = {name: value for name, value in given.items() if value is not None}
-        self._types = types or None
+        self._types = self._asked_for = types or None
         self._is_fresh = since is None
         self._cursor: int | None = since
         self._heard_of = since or 0  # the highest id that was named
@@ -235,8 +235,11 @@ class IncubatorClient(Client[BusNews]):
 
     def subscribe(self, *types: str) -> None:
         """From now on only events of these types (globs) are told; without any, all are."""
+        text = spelled({"type": "subscribe", "types": list(types) or None})
         self._types = types or None
-        self._outgoing.say(spelled({"type": "subscribe", "types": list(types) or None}))
+        if self._connection.state == "open":
+            self._asked_for = self._types
+        self._outgoing.say(text)
 
     async def _once(self, frame: Frame, **optional: Any) -> Frame:
         """Say it until it is answered; the server does it once."""
@@ -261,6 +264,7 @@ class IncubatorClient(Client[BusNews]):
 
     def query(self) -> Mapping[str, str]:
         query = dict(self._given)
+        self._asked_for = self._types
         if self._types is not None:
             query["types"] = ",".join(self._types)
         if self._cursor is None:
@@ -293,6 +297,8 @@ class IncubatorClient(Client[BusNews]):
                 self._epoch = frame["epoch"]
                 self._connection.settled()
                 self._outgoing.go()
+                if self._types != self._asked_for:  # another choice was made meanwhile
+                    self.subscribe(*self._types or ())
                 self._outgoing.say('{"type":"ping"}')  # the tools come before it is answered
             case "dance_tools":
                 self.tools = tuple(

@@ -68,6 +68,7 @@ class MachineClient(Client[MachineEvent]):
         self._topics: dict[str, _Topic] = {}
         self._streams: set[str] = set()
         self._to_join: deque[_Topic] = deque()
+        self._joining: set[str] = set()
 
     async def ask(self, input: Mapping[str, Any], *, is_repeatable: bool = False) -> dict[str, Any]:
         """The machine's result; the first, when it gives several.
@@ -150,12 +151,17 @@ class MachineClient(Client[MachineEvent]):
         self._outgoing.say(spelled({"id": WELCOME, "type": "ping"}))
         again = (each for each in self._topics.values() if not self._outgoing.find(each.id))
         self._to_join = deque(again)
-        for _ in range(AT_ONCE):
-            self._join_next()
+        self._joining.clear()
+        self._join_next()
 
-    def _join_next(self) -> None:
-        if self._to_join:
-            self._outgoing.say(_subscribe(self._to_join.popleft()))
+    def _join_next(self, joined: str = "") -> None:
+        """Have as many on their way as may be; ``joined``: what a frame answers."""
+        self._joining.discard(joined)
+        while self._to_join and len(self._joining) < AT_ONCE:
+            topic = self._to_join.popleft()
+            if self._topics.get(topic.name) is topic:  # else it was left meanwhile
+                self._joining.add(topic.id)
+                self._outgoing.say(_subscribe(topic))
 
     def _hear(self, frame: Frame) -> None:
         id = frame.get("id")
@@ -182,9 +188,11 @@ class MachineClient(Client[MachineEvent]):
         for topic in [each for each in self._topics.values() if each.id == id]:
             del self._topics[topic.name]  # it may not be followed any more
             self._reason = error
-            self._join_next()
+        self._join_next(id)
 
     def _subscribed(self, frame: Frame) -> None:
+        self._outgoing.answer(frame["id"], None)  # also when it was left meanwhile
+        self._join_next(frame["id"])
         topic = self._topics.get(frame["subscribed"])
         if topic is None or topic.id != frame["id"]:
             return
@@ -193,8 +201,6 @@ class MachineClient(Client[MachineEvent]):
         if topic.offset is None or not frame["recovered"]:
             topic.offset = frame["offset"]
         topic.epoch = frame["epoch"]
-        self._outgoing.answer(topic.id, None)
-        self._join_next()
 
     def _pushed(self, frame: Frame) -> None:
         topic, offset = self._topics.get(frame["topic"]), frame.get("offset")

@@ -64,6 +64,9 @@ class Outgoing:
         Raises ``ClientError``: what the server answered, or that no answer can come.
         """
         async with self._turns:
+            while (before := self._calls.get(id)) is not None:  # somebody asks just the same
+                await asyncio.wait([before.answer])
+                await asyncio.sleep(0)
             if self._ended is not None:
                 raise self._ended
             call = Call(id, spell, is_repeatable, is_streamed)
@@ -91,7 +94,13 @@ class Outgoing:
         if isinstance(item, str):
             return item
         item.times_sent += 1
-        return "" if item.answer.done() else item.spell()
+        if item.answer.done():
+            return ""
+        try:
+            return item.spell()
+        except Exception as error:  # this call's defect, and nobody else's
+            item.answer.set_exception(error)
+            return ""
 
     def go(self) -> None:
         """The other side listens: send what waits."""

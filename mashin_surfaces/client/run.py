@@ -174,6 +174,7 @@ class RunClient(Client[RunNews]):
         self._offset: int | None = None
         self._epoch = ""
         self._over: asyncio.Future[None] | None = None
+        self._error: ClientError | None = None
 
     async def decide(
         self,
@@ -219,6 +220,8 @@ class RunClient(Client[RunNews]):
     async def until_over(self) -> Run:
         """The run, once it has ended. Raises ``ClientError`` when the connection ends before."""
         if not self.run.is_over or self.run.results is None:
+            if self._error is not None:
+                raise self._error
             if self._over is None:
                 self._over = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._over)
@@ -233,6 +236,7 @@ class RunClient(Client[RunNews]):
 
     def ended(self, error: ClientError) -> None:
         super().ended(error)
+        self._error = error
         if self._over is not None and not self._over.done():
             self._over.set_exception(error)
 

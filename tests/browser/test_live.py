@@ -13,7 +13,7 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.live import LiveProject
 
-from .conftest import PATIENCE, OpenPage
+from .conftest import PATIENCE, OpenPage, come_back
 from .test_page import FADE, contrast
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -126,22 +126,31 @@ def test_two_windows_on_the_dashboard_show_the_same_live_values(
     open_page: OpenPage, project: LiveProject, shoot: Shoot
 ) -> None:
     size = {"width": 1180, "height": 800}
-    windows = [open_page("/dashboard", viewport=size, color_scheme="dark") for _ in range(2)]
-    seen = []
+    windows = [open_page("/closed", viewport=size, color_scheme="dark") for _ in range(2)]
+    pushes = [pushes_to(window) for window in windows]
     for window in windows:
+        window.goto("/dashboard")
         following(window)
         expect(window.get_by_label("Metric")).to_have_value("cpu_usage")
         expect(window.locator("#live-state")).to_have_text("Live")
         reached(window, 1)
         window.evaluate(RECORD)
-    latest = windows[1].evaluate("window.seen.at(-1)[0]") + 3
-    for window in windows:
-        reached(window, latest)
-        seen.append({offset: float(text) for offset, text in window.evaluate("window.seen")})
-        offsets = list(seen[-1])
+    seen: list[dict[int, float]] = []
+    shared: set[int] = set()
+    while len(shared) < 3:  # of what came between two frames the latest is shown
+        latest = windows[1].evaluate("window.seen.at(-1)[0]") + 1
+        for window in windows:
+            reached(window, latest)
+        seen = [
+            {offset: float(text) for offset, text in window.evaluate("window.seen")}
+            for window in windows
+        ]
+        shared = seen[0].keys() & seen[1].keys()
+    for came, shown in zip(pushes, seen, strict=True):
+        offsets = [offset for offset, _ in came]
         assert offsets == list(range(offsets[0], offsets[0] + len(offsets)))
-    shared = seen[0].keys() & seen[1].keys()
-    assert len(shared) >= 3
+        assert list(shown) == sorted(shown)
+        assert shown.items() <= dict(came).items()
     log = dict(log_of(project, "live_metrics:cpu_usage"))
     for offset in shared:
         assert seen[0][offset] == seen[1][offset] == log[offset]
@@ -219,6 +228,7 @@ def test_a_server_that_restarts_under_the_page_is_followed_on_and_nothing_is_mis
     expect(page.locator("#live .number")).to_have_text("3")
     publish(project, "restart", *range(4, 40))
     project.start()
+    come_back(page)
     reached(page, 39)
     following(page)
     assert pushes == log_of(project, "board:restart")
@@ -246,6 +256,7 @@ def test_what_is_not_in_the_log_any_more_is_said_to_be_missed(
         "reset(Room.objects.get(key='board:gap').id)",
     )
     project.start()
+    come_back(page)
     following(page)
     expect(page.locator("#live-missed")).to_have_text("Some values were missed.")
     publish(project, "gap", 8, 6)
@@ -426,6 +437,7 @@ def test_a_stream_that_breaks_off_keeps_what_came(
     expect(page.get_by_role("alert")).to_contain_text("before the last answer came")
     expect(page.locator("#result .number")).to_be_visible()
     project.start()
+    come_back(page)
     expect(page.locator("#connection")).to_have_attribute("data-state", "connected")
     complaints.clear()  # of refused connections
 

@@ -10,9 +10,10 @@ import httpx
 import pytest
 from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
+from tests.live import PATIENCE as LIVE
 from tests.live import LiveProject
 
-from .conftest import PATIENCE, OpenPage
+from .conftest import PATIENCE, OpenPage, come_back
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -161,14 +162,16 @@ def test_a_socket_that_is_refused_is_done_without(
     def while_the_script_is_on_its_way(route: Route) -> None:
         project.manage("shell", "-c", FADE)
         deadline = monotonic() + PATIENCE / 1000
-        while httpx.get(project.url("/ws/fading"), trust_env=False).status_code != NOT_FOUND:
+        address = project.url("/ws/fading")
+        while httpx.get(address, trust_env=False, timeout=LIVE).status_code != NOT_FOUND:
             assert monotonic() < deadline, "the socket is still there"
         route.continue_()
 
     page = open_page("/closed")
     page.route("**/page.js", while_the_script_is_on_its_way)
-    page.goto("/fading")
+    page.goto("/fading", wait_until="commit")
     expect(page.locator("[data-websocket]")).to_have_count(1)
+    expect(page.locator("#connection")).to_have_attribute("data-state", "gone", timeout=60_000)
     expect(page.locator("#connection")).to_be_hidden()
     page.get_by_label("Name").fill("Ada")
     page.get_by_role("button", name="Run").click()
@@ -191,6 +194,7 @@ def test_the_page_says_when_the_server_is_gone_and_comes_back(
     expect(page.get_by_role("alert")).to_contain_text("as soon as the connection is back")
     shoot(page, "reconnecting")
     project.start()
+    come_back(page)
     connected(page)
     expect_plan(page)
     expect(page.get_by_role("alert")).to_be_hidden()

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.live import LiveProject
 
-from .conftest import OpenPage
+from .conftest import OpenPage, come_back
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -184,6 +184,7 @@ def test_a_server_that_comes_back_is_followed_on(
     project.kill()
     expect(page.locator("#run-live")).to_have_attribute("data-state", "lost")
     project.start()
+    come_back(page)
     is_live(page)
     page.get_by_role("button", name="Approve").click()
     has_status(page, "total", "completed")

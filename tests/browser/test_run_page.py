@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import APIResponse, Locator, Page, Route, expect
 
 from tests.live import LiveProject
 
-from .conftest import USER, OpenPage, signed_in
+from .conftest import PATIENCE, USER, OpenPage, come_back, signed_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -135,6 +136,7 @@ def test_a_server_may_restart_under_the_page(
     expect(page.locator("#run-live")).to_be_visible()
     expect(page.get_by_role("heading", name="Pay the total?")).to_be_visible()
     project.start()
+    come_back(page)
     follows(page, "live")
     decider = signed_in(open_page, path)
     decider.get_by_role("button", name="Approve").click()
@@ -147,25 +149,73 @@ def test_a_server_may_restart_under_the_page(
     complaints.clear()  # of refused connections
 
 
+def withhold(page: Page, address: str) -> Callable[[], object]:
+    """What is there is not to be had, until it is given."""
+    given: list[bool] = []
+    page.route(address, lambda route: route.continue_() if given else route.abort())
+    return lambda: given.append(True)
+
+
+def test_who_can_t_look_at_the_page_when_a_run_ends_looks_again(
+    open_page: OpenPage, complaints: list[str]
+) -> None:
+    page = signed_in(open_page, "/checkout")
+    path = start(page)
+    follows(page, "live")
+    has_status(page, "review", "paused")
+    give = withhold(page, "**/checkout?run=*")
+    signed_in(open_page, path).get_by_role("button", name="Approve").click()
+    for name in NODES:
+        has_status(page, name, "completed")
+    for _ in range(2):  # the second one is no look that something has asked for
+        page.wait_for_event("requestfailed", timeout=PATIENCE)
+    give()
+    expect(page.locator("#run-says")).to_have_text("completed 4 of 4 steps are done.")
+    complaints.clear()  # of what was not to be had
+
+
+def test_an_answer_that_was_long_on_its_way_does_not_take_a_newer_one_s_place(
+    open_page: OpenPage,
+) -> None:
+    page = signed_in(open_page, "/checkout")
+    path = start(page)
+    follows(page, "live")
+    has_status(page, "review", "paused")
+    held: list[tuple[Route, APIResponse]] = []
+
+    def answer(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append((route, route.fetch()))
+
+    page.route("**/checkout?run=*", answer)
+    decider = signed_in(open_page, path)
+    with page.expect_request("**/checkout?run=*"):
+        decider.get_by_role("button", name="Pause").click()
+    expect(decider.get_by_role("button", name="Resume")).to_be_visible()
+    decider.get_by_role("button", name="Resume").click()
+    decider.get_by_role("button", name="Approve").click()
+    says = page.locator("#run-says")
+    expect(says).to_have_text("completed 4 of 4 steps are done.")
+    [(route, old)] = held
+    with page.expect_event("requestfinished"):
+        route.fulfill(response=old)
+    page.evaluate("fetch(location.href).then((answer) => answer.text())")  # so it was read, too
+    expect(says).to_have_text("completed 4 of 4 steps are done.")
+
+
 def test_what_lays_out_the_graph_may_come_late_and_shows_the_run_as_it_is_by_then(
     open_page: OpenPage, complaints: list[str]
 ) -> None:
     page = signed_in(open_page, "/checkout")
-    is_to_be_had = False
-
-    def answer(route: Route) -> None:
-        if is_to_be_had:
-            route.continue_()
-        else:
-            route.abort()
-
-    page.route("**/dagre.esm.js*", answer)
+    give = withhold(page, "**/dagre.esm.js*")
     start(page)
     follows(page, "live")
     page.get_by_role("button", name="Approve").click()
     expect(page.locator("#run-says")).to_have_text("completed 4 of 4 steps are done.")
     expect(page.locator("#run-graph")).to_be_hidden()
-    is_to_be_had = True
+    give()
     for name in NODES:
         has_status(page, name, "completed")
     complaints.clear()  # of what was not to be had
@@ -187,11 +237,10 @@ def test_without_a_script_a_run_is_started_rejected_and_left(open_page: OpenPage
 
 def until_it_says(page: Page, text: str) -> None:
     """Without a script somebody loads the page again until it says so."""
-    for _ in range(100):
-        if text in page.locator("#run-says").inner_text():
-            return
+    deadline = monotonic() + PATIENCE / 1000
+    while text not in page.locator("#run-says").inner_text():
+        assert monotonic() < deadline, f"The page never said: {text}"
         page.reload()
-    raise AssertionError(f"The page never said: {text}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

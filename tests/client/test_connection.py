@@ -112,7 +112,7 @@ async def test_a_panel_that_is_deleted_ends_its_clients(server: Server) -> None:
 
 async def test_fresh_credentials_are_asked_for_when_the_old_ones_expire(server: Server) -> None:
     url = server.bus()
-    tokens = [server.project.token("ada", ttl="4s"), server.token]
+    tokens = [server.project.token("ada", ttl="10s"), server.token]
     asked: list[str] = []
     states: list[ConnectionState] = []
 
@@ -138,7 +138,7 @@ async def test_fresh_credentials_are_asked_for_when_the_old_ones_expire(server: 
 
 
 async def test_without_fresh_credentials_it_ends(server: Server) -> None:
-    options = server.options(token=server.project.token("ada", ttl="4s"))
+    options = server.options(token=server.project.token("ada", ttl="10s"))
     async with IncubatorClient(server.bus(), **options) as bus:
         with pytest.raises(ClientError) as caught:
             await soon(anext(bus.events()))

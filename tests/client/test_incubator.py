@@ -103,7 +103,7 @@ async def test_a_claim_is_kept_for_longer_than_it_lasts_and_given_back(server: S
         IncubatorClient(url, agent_id="two", **server.options()) as two,
     ):
         changes = two.events(ClaimChanged)
-        async with one.claim("disk", ttl=3.0) as claim:
+        async with one.claim("disk", ttl=15.0) as claim:
             while (await soon(anext(changes))).status != "renewed":
                 pass
             while (await soon(anext(changes))).status != "renewed":
@@ -123,7 +123,7 @@ async def test_who_has_lost_a_claim_is_told(server: Server) -> None:
         changes = bus.events(ClaimChanged)
 
         async def lose() -> None:
-            async with bus.claim("disk", ttl=3.0) as claim:
+            async with bus.claim("disk", ttl=15.0) as claim:
                 await soon(bus.release("disk"))  # as an operator would, behind its back
                 while claim.is_held:
                     await soon(anext(changes))

@@ -32,11 +32,10 @@ export class Refusal extends Error {
 
 const refusalOf = (code, message) => new Refusal({ code, message });
 const tooMuch = () => refusalOf("busy", "Too many messages wait: send fewer.");
-const lost = () =>
-  refusalOf("lost", "The connection broke before the answer: it may have been carried out.");
+const CUT_OFF = "The connection broke before the answer: it may have been carried out.";
 
 class Target extends EventTarget {
-  tell(type, detail = null) {
+  tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 }
@@ -100,24 +99,29 @@ function keepConnected(path, options, client) {
 
   function serve(made) {
     let wasOpen = false;
-    socket = made;
     last = null;
-    socket.onopen = () => {
-      wasOpen = true;
-      become("open");
-      planRenewal();
-      hearken();
-      client.begin();
-    };
-    socket.onmessage = ({ data }) => {
-      attempts = 0; // not at onopen: a server may accept and close again
-      hearken();
-      if (connection.state !== "open") become("open"); // there was a network all the time
-      last = parse(data);
-      client.hear(last);
-    };
-    socket.onclose = (event) => closed(event, wasOpen);
-    socket.onerror = () => wasOpen || closed({}); // in Node 20 no close follows
+    socket = assign(made, {
+      onopen() {
+        wasOpen = true;
+        planRenewal();
+        hearken();
+        begin();
+      },
+      onmessage({ data }) {
+        attempts = 0; // not at onopen: a server may accept and close again
+        hearken();
+        if (connection.state !== "open") begin(); // there was a network all the time
+        last = parse(data);
+        client.hear(last);
+      },
+      onclose: (event) => closed(event, wasOpen),
+      onerror: () => wasOpen || closed({}), // in Node 20 no close follows
+    });
+  }
+
+  function begin() {
+    become("open");
+    client.begin();
   }
 
   function closed({ code, reason }, wasOpen) {
@@ -131,8 +135,8 @@ function keepConnected(path, options, client) {
     else if (/^44(?!08|29)/.test(code)) return end("refused", why);
     client.cut();
     if (!isNeeded) return become("idle");
-    retry(why);
     if (!wasOpen) learn();
+    retry(why);
   }
 
   function retry(reason, least = 0) {
@@ -146,13 +150,12 @@ function keepConnected(path, options, client) {
 
   // A browser hides why an upgrade was refused; a plain GET of the same address tells.
   async function learn() {
-    if (connection.state !== "waiting") return;
     const own = attempt;
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     const url = address().replace("ws", "http");
     const answer = await fetch(url, { headers, cache: "no-store" }).catch(() => {});
     const told = await answer?.json().catch(() => {});
-    if (!answer || own !== attempt || connection.state !== "waiting") return;
+    if (!answer || own !== attempt) return;
     const { status } = answer;
     if (status < 400 || status === 426) return;
     const message = `The server answered ${status}.`;
@@ -170,16 +173,14 @@ function keepConnected(path, options, client) {
     client.cut(reason);
   }
 
-  /** Have nothing more to do with the socket; whether there was one. */
+  /** Have nothing more to do with the socket. */
   function drop() {
-    const old = socket;
-    socket = null;
     clearTimeout(timer);
     clearTimeout(renewal);
-    if (!old) return false;
-    old.onopen = old.onmessage = old.onclose = old.onerror = null;
-    old.close();
-    return true;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null;
+    socket.close();
+    socket = null;
   }
 
   // -- silence, and what the browser knows -------------------------------------------------------
@@ -192,11 +193,7 @@ function keepConnected(path, options, client) {
   function probe() {
     isProbing = true;
     client.ping();
-    wait(heartbeat / 3, () => {
-      drop();
-      client.cut();
-      retry(refusalOf("lost", "The server was silent."));
-    });
+    wait(heartbeat / 3, () => closed({ reason: "The server was silent." }, true));
   }
 
   function look({ type }) {
@@ -226,7 +223,7 @@ function keepConnected(path, options, client) {
     if (fresh && fresh !== token) {
       token = fresh;
       if (!client.renew) return connection.reconnect();
-      client.renew(token).catch(({ code }) => code === "lost" || connection.reconnect());
+      client.renew(token).catch(() => own === socket && connection.reconnect());
     }
     planRenewal();
   }
@@ -235,7 +232,7 @@ function keepConnected(path, options, client) {
     reconnect() {
       attempts = 0;
       spent = null;
-      if (drop()) client.cut();
+      if (socket) client.cut();
       listening?.abort();
       listening = new AbortController();
       for (const type of ["online", "offline", "visibilitychange"]) {
@@ -244,9 +241,11 @@ function keepConnected(path, options, client) {
       open();
     },
     close: () => end("closed", refusalOf("closed", "The connection was closed.")),
-    /** Whether a frame is on its way: there is a socket, and not too much waits in it. */
+    /** Whether a frame is on its way, and not too much waits already; undefined: the next socket may
+     * take it. */
     send(text) {
-      const isGood = socket?.readyState === OPEN && socket.bufferedAmount < MOST_BUFFERED;
+      if (socket?.readyState !== OPEN) return undefined;
+      const isGood = socket.bufferedAmount < MOST_BUFFERED;
       if (isGood) socket.send(text);
       return isGood;
     },
@@ -277,8 +276,8 @@ class Client extends Target {
   }
 
   address() {
-    const { offset: since, epoch } = this;
-    return epoch ? { since, epoch } : { since: this.options.since, epoch: this.options.epoch };
+    const { since, epoch } = this.epoch ? { since: this.offset, epoch: this.epoch } : this.options;
+    return { since, epoch };
   }
 
   isNeeded() {
@@ -290,36 +289,38 @@ class Client extends Target {
    * with the same id it is carried out once, so it is sent again after a reconnection; isSilent: only
    * a refusal is told; each: is told of answers that are not the last.
    */
-  request(write, { id = newId(), ...options } = {}) {
-    const { state, reason } = this.connection;
+  async request(write, { id = newId(), ...options } = {}) {
+    const asked = this.pending.get(id); // just the same
+    if (asked) return asked.answer;
+    const { state, reason, reconnect } = this.connection;
     const waiting = [...this.pending.values()].filter((one) => !one.isSent);
-    return new Promise((resolve, reject) => {
-      if (state === "closed" || state === "refused") throw reason;
-      if (waiting.length >= (this.options.maxWaiting ?? MOST_WAITING)) throw tooMuch();
-      this.pending.set(id, { ...options, text: write(id), resolve, reject, since: Date.now() });
-      if (state === "open") this.#send(id);
-      else if (state === "idle") this.connection.reconnect();
-    });
+    if (state === "closed" || state === "refused") throw reason;
+    if (waiting.length >= (this.options.maxWaiting ?? MOST_WAITING)) throw tooMuch();
+    const one = { ...options, text: write(id), since: Date.now() };
+    one.answer = new Promise((resolve, reject) => assign(one, { resolve, reject }));
+    this.pending.set(id, one);
+    if (state === "open") this.#send(one, id);
+    else if (state === "idle") reconnect();
+    return one.answer;
   }
 
   command(type, fields, { key = this.key, ...options } = {}) {
     return this.request((id) => JSON.stringify({ type, ...fields, [key]: id }), options);
   }
 
-  renew(token) {
-    return this.command("authenticate", { token });
+  renew(token, key) {
+    return this.command("authenticate", { token }, { key });
   }
 
-  #send(id) {
-    const one = this.pending.get(id);
+  #send(one, id) {
     one.isSent = this.connection.send(one.text);
-    if (!one.isSent) this.refuse(id, tooMuch());
-    else if (one.isSilent) this.ping(id);
+    if (one.isSent === false) this.refuse(id, tooMuch());
+    else if (one.isSent && one.isSilent) this.ping(id);
   }
 
-  /** What means nothing to another socket. */
+  /** What means nothing to another socket; whether it is on its way. */
   say(message) {
-    this.connection.send(JSON.stringify(message));
+    return this.connection.send(JSON.stringify(message));
   }
 
   /** An answer after which others come; whether somebody wants them. */
@@ -350,14 +351,14 @@ class Client extends Target {
   }
 
   begin() {
-    this.pending.forEach((one, id) => one.isSent || this.#send(id));
+    this.pending.forEach((one, id) => one.isSent || this.#send(one, id));
   }
 
   cut(reason) {
     this.#pongs = [];
     this.pending.forEach((one, id) => {
       const isGood = !one.isSent || (one.isSafe && Date.now() - one.since < REPEATABLE);
-      if (reason || !isGood) this.refuse(id, one.isSent ? lost() : reason);
+      if (reason || !isGood) this.refuse(id, one.isSent ? refusalOf("lost", CUT_OFF) : reason);
       else one.isSent = false;
     });
   }
@@ -410,16 +411,17 @@ class MachineClient extends Client {
 
   subscribe(topic, position) {
     this.#topics.get(topic)?.close();
-    const leave = () => this.#topics.delete(topic);
+    const leave = () => this.#topics.get(topic) === followed && this.#topics.delete(topic);
     const followed = follow(topic, position, (message) => this.say(message), leave);
     this.#topics.set(topic, followed);
-    if (this.connection.state === "open") followed.ask();
-    else if (this.connection.state === "idle") this.connection.reconnect();
+    const { state, reconnect } = this.connection;
+    if (state === "open") followed.ask();
+    else if (state === "idle") reconnect();
     return followed;
   }
 
   begin() {
-    this.#topics.forEach((one) => one.ask());
+    this.#topics.forEach((one) => one.id || one.ask());
     super.begin();
   }
 
@@ -479,8 +481,8 @@ function follow(topic, { since = null, epoch } = {}, say, leave) {
       if (!recovered) this.offset = +offset;
       this.tell("subscribed", { offset: this.offset, epoch, recovered });
     },
-    hear({ push: value, reset, offset: at, epoch = this.epoch }) {
-      const offset = at === undefined ? null : +at; // null: of what is not kept
+    hear({ push: value, reset, offset: at = null, epoch = this.epoch }) {
+      const offset = at && +at; // null: of what is not kept
       if (!this.isFollowing || (offset !== null && offset <= this.offset && !reset)) return;
       assign(this, { offset: offset ?? this.offset, epoch });
       this.tell(reset ? "reset" : "push", { value, offset, epoch });
@@ -538,10 +540,14 @@ function changed(state, mutations) {
   const made = { ...state };
   for (const { op, key, value } of mutations) {
     const name = key[0] === "/" ? key.slice(1).replaceAll("~1", "/").replaceAll("~0", "~") : key;
-    if (op === "set") made[name] = value;
-    else delete made[name];
+    put(made, name, value, op !== "set");
   }
   return made;
+}
+
+function put(parts, name, value, isGone) {
+  if (isGone) delete parts[name];
+  else parts[name] = value;
 }
 
 // -- runs ----------------------------------------------------------------------------------------
@@ -622,9 +628,16 @@ class IncubatorClient extends Client {
   tools = [];
   metrics = null;
   isReplayed = false;
+  #isChosen; // whether this socket's address has the types, or they were told over it
+
+  begin() {
+    if (!this.#isChosen) this.subscribe(this.options.types);
+    super.begin();
+  }
 
   address() {
     const { namespace, types, agentId, role } = this.options;
+    this.#isChosen = true;
     return { namespace, types, agentId, role, ...super.address() };
   }
 
@@ -669,12 +682,12 @@ class IncubatorClient extends Client {
   }
 
   renew(token) {
-    return this.command("authenticate", { token }, { key: "requestId" });
+    return super.renew(token, "requestId");
   }
 
   subscribe(types) {
     this.options.types = types;
-    this.say({ type: "subscribe", types });
+    this.#isChosen = this.say({ type: "subscribe", types });
   }
 
   take(type, told, id) {
@@ -702,18 +715,15 @@ class IncubatorClient extends Client {
 
   // Parts are exchanged in place: there may be many.
   #fold(type, told) {
-    const put = (parts, name, value, isGone) => {
-      if (isGone) delete parts[name];
-      else parts[name] = value;
-    };
-    const isFreed = /released|expired/.test(told.status);
     if (type === "state_changed") put(this.state, told.key, told.value, told.deleted);
-    else if (type === "claim_changed") put(this.claims, told.resource, told, isFreed);
+    else if (type === "claim_changed")
+      put(this.claims, told.resource, told, /released|expired/.test(told.status));
     else if (type === "control" && !told.target) this.stopped = told.command === "resume" ? null : told;
   }
 }
 
-export const connectMachine = (...given) => new MachineClient(...given);
-export const connectPanel = (...given) => new PanelClient(...given);
-export const connectRun = (...given) => new RunClient(...given);
-export const connectIncubator = (...given) => new IncubatorClient(...given);
+const connecting = (Kind) => (...given) => new Kind(...given);
+export const connectMachine = connecting(MachineClient);
+export const connectPanel = connecting(PanelClient);
+export const connectRun = connecting(RunClient);
+export const connectIncubator = connecting(IncubatorClient);

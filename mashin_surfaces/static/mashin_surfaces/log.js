@@ -85,12 +85,6 @@ export class Log {
     this.filter(this.#isWanted);
   }
 
-  /** Have what the server has instead of what is held. */
-  replace(list) {
-    this.clear();
-    this.fill(list);
-  }
-
   #soon() {
     this.#frame ||= requestAnimationFrame(() => this.#draw());
   }

@@ -1,5 +1,6 @@
 // Looks at the page anew and renews what the server rendered in it: what has data-renewed and an id.
 
+import { FreshPage } from "./fresh_page.js";
 import { localise, renew } from "./values.js";
 
 const PAUSE = 1000; // milliseconds from a change to the next look, at least,
@@ -10,6 +11,8 @@ export class Look {
   #timer;
   #wait = PAUSE;
   #last = 0;
+  #page = new FreshPage();
+  #look = () => this.#lookAgain(); // one function: who listens to it twice is told once
   #renewed;
 
   /** renewed(page): told of each fresh page. */
@@ -22,20 +25,26 @@ export class Look {
     if (this.#timer) return;
     const isBusy = performance.now() - this.#last < 2 * this.#wait;
     this.#wait = isBusy ? Math.min(LATE, this.#wait * SLOWER) : PAUSE;
-    this.#timer = setTimeout(() => this.now(), this.#wait);
+    this.#timer = setTimeout(this.#look, this.#wait);
   }
 
-  async now() {
+  /** Look at it as it is from now on: what was asked for before is not shown any more. */
+  now() {
+    this.#page.forget();
+    this.#look();
+  }
+
+  async #lookAgain() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (document.hidden) { // nobody looks: when somebody does
-      document.addEventListener("visibilitychange", () => this.now(), { once: true });
+      document.addEventListener("visibilitychange", this.#look, { once: true });
       return;
     }
     this.#last = performance.now();
-    const answer = await fetch(location.href, { cache: "no-store", redirect: "error" }).catch(() => null);
-    if (!answer?.ok) return;
-    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = await this.#page.ask();
+    if (fresh === null) this.soon(); // the server may be on its way back
+    if (!fresh) return;
     localise(fresh);
     for (const part of document.querySelectorAll("[data-renewed]")) {
       const other = fresh.getElementById(part.id);

@@ -50,13 +50,14 @@ function connected({ detail: { recovered } }) {
   root.dataset.live = "";
   changed();
   if (recovered) return;
+  log.clear(); // what comes from now on stays, and the server's comes before it
   mustReplace = true;
   look.now();
 }
 
 function replaceLog(page) {
   mustReplace = false;
-  log.replace(page.getElementById("log"));
+  log.fill(page.getElementById("log"));
 }
 
 function patched({ detail: { mutations, offset, by } }) {

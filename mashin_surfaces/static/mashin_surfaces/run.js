@@ -3,6 +3,7 @@
 // every few seconds. The page is whole without this: nodes stand in a table.
 
 import { connectRun } from "./client.js";
+import { FreshPage } from "./fresh_page.js";
 import { Graph, placer } from "./graph.js";
 import { localise, renew } from "./values.js";
 
@@ -18,6 +19,7 @@ const TOLD = [ // types of entries that change what the server rendered
 const byId = (id) => document.getElementById(id);
 const read = (page) => JSON.parse(page.getElementById("run-data")?.textContent ?? "null");
 const data = read(document);
+const page = new FreshPage();
 
 let graph, client, offset, look;
 let wasOpen = false;
@@ -81,10 +83,12 @@ async function lookAgain() {
     return;
   }
   look = undefined;
-  const answer = await fetch(location.href, { cache: "no-store", redirect: "error" }).catch(() => null);
-  const fresh = answer?.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
+  const fresh = await page.ask();
+  if (fresh === undefined) return;
   if (fresh) renewAll(fresh);
-  if (isBlind) see(fresh && read(fresh));
+  if (isBlind) return see(fresh && read(fresh));
+  wait = fresh ? SOON : Math.min(LATE, wait * SLOWER); // the server may be on its way back
+  if (!fresh) look ??= setTimeout(lookAgain, wait);
 }
 
 // What nobody told: the same page has it.
