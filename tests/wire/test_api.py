@@ -76,7 +76,8 @@ async def test_another_content_type_is_refused(wire: Wire) -> None:
 async def test_a_machine_that_fails_has_its_status(
     wire: Wire, kind: str, status: int, code: str
 ) -> None:
-    answer = await wire.request("POST", "/api/wire/trouble", json={"kind": kind})
+    path = "/api/wire/late" if kind == "sleep" else "/api/wire/trouble"
+    answer = await wire.request("POST", path, json={"kind": kind})
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert "4711" not in answer.text
 

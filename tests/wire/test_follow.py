@@ -80,7 +80,7 @@ async def test_a_topic_that_can_not_be_is_refused_with_its_status(wire: Wire) ->
 
 
 async def test_a_token_that_ends_ends_what_it_follows(wire: Wire) -> None:
-    token = wire.token("shorty", ttl="3s")
+    token = wire.token("shorty", ttl="10s")
     async with following(wire, "main", {"Authorization": f"Bearer {token}"}) as reader:
         assert (await reader.next())[0] == "subscribed"
         event, _, body = await reader.next()

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.wire.conftest import Wire
+from tests.wire.conftest import DEADLINE, Wire
 
 pytestmark = pytest.mark.slow
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.slow
 async def ask(socket: ClientConnection, value: Any) -> Any:
     """Send one frame (an object, or a text as it is) and read one answer."""
     await socket.send(value if isinstance(value, str | bytes) else json.dumps(value))
-    return json.loads(await asyncio.wait_for(socket.recv(), 10))
+    return json.loads(await asyncio.wait_for(socket.recv(), DEADLINE))
 
 
 async def closing(socket: ClientConnection) -> tuple[int, str]:
     """Read to the end; the close code and reason."""
     while True:
         try:
-            await asyncio.wait_for(socket.recv(), 10)
+            await asyncio.wait_for(socket.recv(), DEADLINE)
         except ConnectionClosed as closed:
             end = closed.rcvd
             return (end.code, end.reason) if end else (1006, "")
@@ -95,7 +95,8 @@ async def test_bytes_that_are_json_are_taken(wire: Wire) -> None:
     ],
 )
 async def test_a_machine_that_fails_is_an_answer(wire: Wire, kind: str, code: str) -> None:
-    async with wire.connect("/ws/wire/trouble") as socket:
+    path = "/ws/wire/late" if kind == "sleep" else "/ws/wire/trouble"
+    async with wire.connect(path) as socket:
         answer = await ask(socket, {"kind": kind})
         assert answer["error"]["code"] == code
         assert "4711" not in json.dumps(answer)
@@ -125,10 +126,10 @@ async def test_answers_come_in_the_order_of_the_questions(wire: Wire) -> None:
 
 async def test_what_waits_is_bounded_and_the_surplus_is_busy_in_its_turn(wire: Wire) -> None:
     async with wire.connect("/ws/wire/open") as socket:
-        await socket.send('{"seconds": 0.5}')
+        await socket.send('{"seconds": 3}')  # all the others come meanwhile
         for number in range(40):
             await socket.send(json.dumps({"anything": number}))
-        answers = [json.loads(await asyncio.wait_for(socket.recv(), 10)) for _ in range(41)]
+        answers = [json.loads(await asyncio.wait_for(socket.recv(), DEADLINE)) for _ in range(41)]
     assert answers[0] == {"value": 2}
     assert answers[1:33] == [{"anything": number} for number in range(32)]
     assert [answer["error"]["code"] for answer in answers[33:]] == ["busy"] * 8
@@ -137,7 +138,7 @@ async def test_what_waits_is_bounded_and_the_surplus_is_busy_in_its_turn(wire: W
 async def test_with_the_envelope_several_run_at_once(wire: Wire) -> None:
     async with wire.connect("/ws/wire/open", subprotocols=["mashin.v1"]) as socket:
         assert socket.subprotocol == "mashin.v1"
-        await socket.send('{"id": "slow", "input": {"seconds": 1}}')
+        await socket.send('{"id": "slow", "input": {"seconds": 3}}')
         await socket.send('{"id": 2, "input": {"anything": "quick"}}')
         assert json.loads(await socket.recv()) == {"id": 2, "result": {"anything": "quick"}}
         assert json.loads(await socket.recv()) == {"id": "slow", "result": {"value": 2}}
@@ -192,18 +193,18 @@ async def test_credentials_are_taken_from_header_query_and_subprotocol(wire: Wir
 
 
 async def test_a_connection_ends_with_its_token(wire: Wire) -> None:
-    async with wire.connect("/ws/wire/echo", wire.token("brief", ttl="2s")) as socket:
+    async with wire.connect("/ws/wire/echo", wire.token("brief", ttl="8s")) as socket:
         assert (await ask(socket, {"text": "hi"}))["length"] == 2
         assert (await closing(socket))[0] == 4401
 
 
 async def test_fresh_credentials_prolong_a_connection(wire: Wire) -> None:
-    fresh, brief = wire.token("eve"), wire.token("eve", ttl="2s")
+    fresh, brief = wire.token("eve"), wire.token("eve", ttl="8s")
     async with wire.connect("/ws/wire/echo", brief) as socket:
         frame = {"type": "authenticate", "token": fresh}
         assert await ask(socket, frame) == {"type": "authenticated"}
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(socket.recv(), 2.5)
+            await asyncio.wait_for(socket.recv(), 9)
         assert (await ask(socket, {"text": "still"}))["length"] == 5
         frame = {"type": "authenticate", "token": wire.token("mallory")}
         assert (await ask(socket, frame))["error"]["code"] == "forbidden"
@@ -226,13 +227,13 @@ async def test_a_revoked_key_ends_its_connections_and_no_others(wire: Wire) -> N
 
 async def test_an_idle_socket_is_told_and_closed(wire: Wire) -> None:
     async with wire.connect("/ws/wire/limits") as socket:
-        answer = json.loads(await asyncio.wait_for(socket.recv(), 10))
+        answer = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE))
         assert answer["error"]["code"] == "timeout"
         assert (await closing(socket))[0] == 4408
 
 
 async def test_a_rate_is_kept(wire: Wire) -> None:
-    async with wire.connect("/ws/wire/limits") as socket:
+    async with wire.connect("/ws/wire/rate") as socket:
         answers = [await ask(socket, {"n": number}) for number in range(4)]
     assert answers[-1]["error"]["code"] == "rate_limited"
     assert answers[-1]["error"]["retry_after"] > 0
@@ -277,7 +278,7 @@ async def test_definitions_change_under_live_sockets(wire: Wire) -> None:
         "from mashin_surfaces.machines.store import set_enabled\n"
         "set_enabled(Machine.objects.get(name='wire_change'), False)",
     )  # fmt: skip
-    answer = json.loads(await asyncio.wait_for(socket.recv(), 10))
+    answer = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE))
     assert answer["error"]["code"] == "not_found"
     assert (await closing(socket))[0] == 4404
     with pytest.raises(InvalidStatus):

@@ -45,6 +45,7 @@ async def ticks(count: int, ending: str = "") -> AsyncIterator[dict[str, Any]]:
     if ending == "fail":
         raise RuntimeError("secret detail 4711")
     if ending == "wait":
+        print("wire.ticks waits", flush=True)
         await asyncio.Event().wait()
 
 
