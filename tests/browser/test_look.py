@@ -37,7 +37,7 @@ def page(open_page: OpenPage) -> Page:
 def test_what_was_asked_for_before_does_not_take_the_place_of_what_is_wanted_now(
     page: Page, order: list[int]
 ) -> None:
-    page.evaluate("look.now(); look.now()")
+    page.evaluate("() => { look.now(); look.now(); }")
     for number in order:
         page.evaluate("(n) => { answers[n](n); return new Promise((r) => setTimeout(r)); }", number)
     page.evaluate("until(() => seen.includes('1'))")
