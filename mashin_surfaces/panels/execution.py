@@ -19,6 +19,7 @@ from ..identity.scopes import Scopes
 from ..machines.registry import registry
 from ..machines.schemas import NotJsonError, json_ready
 from ..rooms.events import Mutation
+from ..steps.ask_effect import is_cancelled
 from ..steps.threads import effect_threads
 from .context import Context, Suspended, SuspensionExpired, SuspensionFailed
 from .definition import PanelTool
@@ -94,10 +95,8 @@ async def _execute(tool: PanelTool, context: Context, caller: Caller, limit: flo
         except (Refusal, NotJsonError) as error:
             return failed(Code.EXECUTION_FAILED, "EXECUTION_ERROR", str(error))
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_cancelled():
             raise
-        # Not we: the tool awaited something that somebody else has cancelled.
         logger.exception("The tool %r failed", tool.name)
         return failed(Code.EXECUTION_FAILED, "EXECUTION_ERROR", f'The tool "{tool.name}" failed.')
     except TimeoutError:

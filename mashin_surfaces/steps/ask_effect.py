@@ -84,7 +84,7 @@ async def call(step: str, effect: Effect, arguments: dict[str, Any]) -> Any:
     except CommitFailed:  # it published, and the database is away: the writer has said why
         raise _not_committed(step) from None
     except asyncio.CancelledError as error:
-        if _is_cancelled():
+        if is_cancelled():
             raise
         raise failed(step, effect) from error
     except Exception as error:
@@ -114,7 +114,7 @@ async def results_of(
     except CommitFailed:
         raise _not_committed(step) from None
     except asyncio.CancelledError as error:
-        if _is_cancelled():
+        if is_cancelled():
             raise
         raise failed(step, effect) from error
     except Exception as error:
@@ -126,7 +126,7 @@ async def results_of(
             logger.warning('The effect "%s" failed while it was closed', effect.name, exc_info=True)
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
     """Whether somebody wants this task to end, and it is not only that the effect awaited something
     that others have cancelled."""
     task = asyncio.current_task()
