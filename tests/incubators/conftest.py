@@ -83,7 +83,12 @@ class Hive(Wire):
         words = {"namespace": namespace, **({"token": token} if token else {}), **query}
         url = self.project.websocket_url(f"/ws?{urlencode(words)}")
         async with connect(
-            url, proxy=None, max_size=None, max_queue=None, open_timeout=DEADLINE
+            url,
+            proxy=None,
+            max_size=None,
+            max_queue=None,
+            open_timeout=DEADLINE,
+            ping_interval=None,
         ) as socket:
             yield Agent(socket)
 

@@ -129,7 +129,12 @@ class Panels(Wire):
         url = self.project.websocket_url(f"/panels/{panel}/ws?{words}")
         # With a bounded queue, frames that nobody reads would hold up the closing handshake.
         async with connect(
-            url, proxy=None, max_size=None, max_queue=None, open_timeout=DEADLINE
+            url,
+            proxy=None,
+            max_size=None,
+            max_queue=None,
+            open_timeout=DEADLINE,
+            ping_interval=None,
         ) as socket:
             hello = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE))
             assert hello["type"] == "CONNECTED", hello

@@ -3,4 +3,4 @@
 from project.settings import *  # noqa: F403
 from project.settings import MASHIN_SURFACES
 
-MASHIN_SURFACES["RUNS"]["NODE_TIMEOUT"] = 15.0
+MASHIN_SURFACES["RUNS"]["NODE_TIMEOUT"] = 20.0

@@ -66,6 +66,7 @@ class Wire:
             proxy=None,
             max_size=None,
             open_timeout=DEADLINE,
+            ping_interval=None,
         )
 
     async def get(self, path: str, **kwargs: Any) -> httpx.Response:
