@@ -129,14 +129,15 @@ function keepConnected(path, options, client) {
     const message = reason || "The connection broke.";
     const why = told ? new Refusal(told) : refusalOf("lost", message);
     const isNeeded = code !== 4408 || client.isNeeded();
+    const own = attempt;
     drop();
     if (code === 1000) return end("closed", why);
     if (code === 4401 && canRenew) spent = token;
     else if (/^44(?!08|29)/.test(code)) return end("refused", why);
     client.cut();
     if (!isNeeded) return become("idle");
-    if (!wasOpen) learn();
     retry(why);
+    if (!wasOpen && own === attempt) learn(own); // else whoever was told has ended it
   }
 
   function retry(reason, least = 0) {
@@ -149,8 +150,7 @@ function keepConnected(path, options, client) {
   const beOffline = () => become("waiting", refusalOf("offline", "There is no network."));
 
   // A browser hides why an upgrade was refused; a plain GET of the same address tells.
-  async function learn() {
-    const own = attempt;
+  async function learn(own) {
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     const url = address().replace("ws", "http");
     const answer = await fetch(url, { headers, cache: "no-store" }).catch(() => {});
