@@ -21,7 +21,7 @@ import psycopg
 from tests.live import ROOT
 
 #: Seconds within which anything happens.
-PATIENCE = 100.0
+PATIENCE = 250.0
 SQLITE = "sqlite:///"
 ROOMS = "mashin_surfaces_room"
 EVENTS = "mashin_surfaces_roomevent"
