@@ -114,10 +114,10 @@ def _carried(error: BaseException) -> BaseException:
 
 
 class LoopSide:
-    """The waiters of one event loop: one timer for all their deadlines, one call to wake them."""
+    """The waiters of the running loop: one timer for all their deadlines, one call to wake them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
         self._waiting: deque[Work] = deque()
         self._timer: asyncio.TimerHandle | None = None
 

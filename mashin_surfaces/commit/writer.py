@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..conf import settings
+from ..loops import PerLoop
 from .batch import Committer
 from .work import Companion, LoopSide, Sink, Work, too_long
 
@@ -55,7 +56,7 @@ class GroupCommit:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._committer = Committer(alias)
-        self._loop_sides: dict[asyncio.AbstractEventLoop, LoopSide] = {}
+        self._loop_sides = PerLoop(LoopSide)
         self._writing: list[Work] = []
         self._dropped = 0
 
@@ -105,9 +106,8 @@ class GroupCommit:
     ) -> Awaitable[Any]:
         if len(self._queue) >= settings.LEDGER.QUEUE:
             return self._wait_at_the_door(sink, item, companions)
-        loop = asyncio.get_running_loop()
-        side = self._loop_sides.get(loop) or self._loop_side(loop)
-        waiter = loop.create_future()
+        side = self._loop_sides.here()
+        waiter = side.loop.create_future()
         work = Work(sink, item, waiter, side)
         if companions:
             work.companions = [Work(other, each, None) for other, each in companions]
@@ -137,12 +137,6 @@ class GroupCommit:
             with suppress(Exception):  # it was told at this very moment: then that counts
                 waiter.set_exception(too_long())
             return waiter.result()
-
-    def _loop_side(self, loop: asyncio.AbstractEventLoop) -> LoopSide:
-        with self._lock:
-            for other in [each for each in self._loop_sides if each.is_closed()]:
-                del self._loop_sides[other]
-            return self._loop_sides.setdefault(loop, LoopSide(loop))
 
     def _enqueue(self, work: Work) -> None:
         self._queue.append(work)

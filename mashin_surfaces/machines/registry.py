@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ..conf import settings
 from ..threads import Threads
@@ -98,9 +97,8 @@ class Registry:
     def __init__(self) -> None:
         self._snapshot = EMPTY
         self._fresh_until = 0.0
-        self._readings: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Snapshot]] = (
-            WeakKeyDictionary()
-        )
+        #: Under way, one for each loop.
+        self._readings: dict[asyncio.AbstractEventLoop, asyncio.Task[Snapshot]] = {}
         self._lock = threading.Lock()
         self._listeners: list[Callable[[Snapshot], None]] = []
 
@@ -149,8 +147,9 @@ class Registry:
             return snapshot
         loop = asyncio.get_running_loop()
         reading = self._readings.get(loop)
-        if reading is None or reading.done():
+        if reading is None:
             reading = self._readings[loop] = loop.create_task(definition_threads.run(self.refresh))
+            reading.add_done_callback(lambda _: self._readings.pop(loop, None))
         return await asyncio.shield(reading)  # who is cancelled leaves the others theirs
 
     def forget(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 from django.core.management import call_command
@@ -69,6 +71,17 @@ async def test_who_is_cancelled_leaves_the_others_their_reading(
     first.cancel()
     assert "greeter" in (await second).machines
     assert first.cancelled()
+
+
+def test_a_loop_that_is_closed_is_not_kept_for_what_it_read(registry: Registry) -> None:
+    async def read() -> ref[asyncio.AbstractEventLoop]:
+        registry.forget()
+        await registry.acurrent()
+        return ref(asyncio.get_running_loop())
+
+    loops = [asyncio.run(read()) for _ in range(3)]
+    gc.collect()
+    assert [each() for each in loops] == [None] * 3
 
 
 def test_who_asks_during_the_first_reading_has_to_wait_for_it(
