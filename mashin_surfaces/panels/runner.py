@@ -46,7 +46,7 @@ from .doors import Verb, panel_door
 from .due import BY_HAND, CLOCKS, MOST_DEPTH, fired, next_time, rows
 from .execution import Execution, execute, failed
 from .models import Due, PanelRequest, Suspension
-from .store import LoadedPanel, load, remembered_since, status_of
+from .store import LoadedPanel, load, no_panel, remembered_since, status_of
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +103,10 @@ class Job:
         """Whether nobody asked for it: the clock, an event or a change did."""
         return self.due is not None and not self.suspension and self.due_kind != BY_HAND
 
+    def is_of(self, principal: str, request_id: str) -> bool:
+        """Whether it is what this principal asked for by this request id."""
+        return (self.caller.principal.name, self.request_id) == (principal, request_id)
+
     def settle(self, outcome: Outcome) -> None:
         if not self.outcome.done():
             self.outcome.set_result(outcome)
@@ -151,16 +155,13 @@ class Runner:
         One with a row is not taken from the queue: the row would bring it back.
         """
         for job in self._jobs:
-            asked_by = (job.caller.principal.name, job.request_id)
-            if job.due is None and asked_by == (principal, request_id):
+            if job.due is None and job.is_of(principal, request_id):
                 self._jobs.remove(job)
                 refusal = Refusal(Code.EXECUTION_FAILED, "It was cancelled before it ran.")
                 job.settle(Outcome(result=_cancelled().as_result(), refusal=refusal))
                 return True
         doing = self._job
-        if doing is None:
-            return False
-        if (doing.caller.principal.name, doing.request_id) != (principal, request_id):
+        if doing is None or not doing.is_of(principal, request_id):
             return False
         doing.is_cancelled = True
         if self._running is not None:
@@ -204,12 +205,10 @@ class Runner:
             panel, dues = await room_threads.run(_load, self.room)
         except DatabaseError as error:
             logger.warning("The panel %r can't be read: %s", self.key, error)
-            self._refuse_all(
-                Refusal(Code.LEDGER_UNAVAILABLE, "The panel can't be read now.", retry_after=1)
-            )
+            self._refuse_all(_unreadable())
             return
         if panel is None:
-            self._refuse_all(_gone(self.key))
+            self._refuse_all(no_panel(self.key))
             return
         self._forget_done({(due.pk, due.due_at) for due in dues})
         for due in dues:
@@ -244,9 +243,7 @@ class Runner:
                 logger.warning(
                     "A trigger of the panel %r can't be carried out: %s", self.key, error
                 )
-                message = "The panel can't be read now."
-                refusal = Refusal(Code.LEDGER_UNAVAILABLE, message, retry_after=1)
-                job.settle(Outcome(refusal=refusal))
+                job.settle(Outcome(refusal=_unreadable()))
                 return
             except Exception:
                 await self._give_up(panel, job)
@@ -275,8 +272,7 @@ class Runner:
         )
         job.settle(Outcome(refusal=answer.refusal, access_id=answer.request_id))
         if job.due is not None:
-            tool = panel.tools.get(job.tool)
-            await room_threads.run(_pass_over, job, tool)
+            await room_threads.run(_pass_over, job, panel.tools.get(job.tool))
 
     # -- one job --------------------------------------------------------------------------------
 
@@ -427,7 +423,7 @@ class Runner:
         except (RoomIsGone, Refusal) as error:
             if isinstance(error, Refusal) and error.code is Code.CONFLICT:
                 raise _Reload from error  # somebody else changed the panel: on what is there now
-            job.settle(Outcome(refusal=_gone(panel.key)))
+            job.settle(Outcome(refusal=no_panel(panel.key)))
             return
         except CommitFailed as error:
             logger.warning("A trigger of the panel %r is not committed: %s", panel.key, error)
@@ -516,8 +512,8 @@ class _Stop(Exception):
     """The database is away."""
 
 
-def _gone(key: str) -> Refusal:
-    return Refusal(Code.NOT_FOUND, f'There is no panel "{key}".', subject="panel")
+def _unreadable() -> Refusal:
+    return Refusal(Code.LEDGER_UNAVAILABLE, "The panel can't be read now.", retry_after=1)
 
 
 def _cancelled() -> Execution:
@@ -695,13 +691,12 @@ def _stored(room: int, principal: str, request_id: str) -> str | None:
 
 def _pass_over(job: Job, tool: PanelTool | None) -> None:
     """What can't be run now is not tried again; by the clock it is, the next time."""
+    trigger = None if tool is None else tool.definition.trigger
+    if trigger is None or trigger.type != job.due_kind or job.due_kind not in CLOCKS:
+        _drop_due(job.due)  # of a tool that is gone: machines make it anew, should it come back
+        return
     row = Due.objects.using(database()).filter(pk=job.due or 0)
-    if job.due_kind not in CLOCKS:
-        row.delete()
-    elif tool is not None and tool.definition.trigger.type == job.due_kind:
-        row.update(due_at=next_time(tool.definition.trigger, datetime.now(UTC), job.planned))
-    else:
-        row.delete()  # those of machines are made anew, should the tool come back
+    row.update(due_at=next_time(trigger, datetime.now(UTC), job.planned))
 
 
 def _drop_due(due: int | None) -> None:

@@ -196,8 +196,12 @@ def find(key: str) -> Panel:
         .first()
     )
     if panel is None:
-        raise Refusal(Code.NOT_FOUND, f'There is no panel "{key}".', subject="panel")
+        raise no_panel(key)
     return panel
+
+
+def no_panel(key: str) -> Refusal:
+    return Refusal(Code.NOT_FOUND, f'There is no panel "{key}".', subject="panel")
 
 
 def load(room: int) -> LoadedPanel | None:

@@ -171,6 +171,12 @@ def read(room: int, after: int, limit: int = 500) -> list[Event]:
     return _events(found, limit)  # the beginning is trimmed, or there is no more
 
 
+def read_kept(room: int, after: int, limit: int = 500) -> tuple[list[Event], RoomHead | None]:
+    """``read``, and the room as it is behind that, None when it is gone: what is trimmed meanwhile
+    is not read, and stands below the floor that is told."""
+    return read(room, after, limit), look([room]).get(room)
+
+
 def _events(found: QuerySet[RoomEvent], limit: int) -> list[Event]:
     found = found.order_by("offset")
     if connections[database()].vendor != "postgresql" or not django_settings.USE_TZ:

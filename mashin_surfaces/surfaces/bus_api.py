@@ -24,7 +24,7 @@ from ..incubators.models import Incubator
 from ..ledger.chain import new_id
 from ..machines.json_values import dumps
 from ..rooms.events import NewEvent
-from ..rooms.log import look, read
+from ..rooms.log import read_kept
 from .bus_socket import agent_of
 from .csrf import check_csrf
 from .database import in_database
@@ -146,8 +146,7 @@ class BusView(JsonView):
         found: list[dict[str, Any]] = []
         position = since
         while len(found) < limit:
-            entries = await in_database(read, visit.room, position, MOST_EVENTS)
-            room = (await in_database(look, [visit.room])).get(visit.room)  # behind what was read
+            entries, room = await in_database(read_kept, visit.room, position, MOST_EVENTS)
             floor = position if room is None else room.floor
             if 0 < position < floor:
                 raise Refusal(

@@ -23,7 +23,7 @@ from ..panels import store, suspensions
 from ..panels.doors import Verb, panel_door
 from ..panels.models import Panel
 from ..panels.runner import Job, runner_of, trigger
-from ..rooms.log import read
+from ..rooms.log import read_kept
 from .csrf import check_csrf
 from .database import in_database
 from .denial import headers_of
@@ -190,13 +190,13 @@ class PanelView(JsonView):
         since = number_of(request, "since", 0, 2**62)
         limit = number_of(request, "limit", MOST_EVENTS, MOST_EVENTS)
         panel = await in_database(store.find, self.panel)
-        found = await in_database(read, panel.pk, since, limit)
-        # What was trimmed meanwhile was not read, and only now it is said.
-        floor = (await in_database(store.find, self.panel)).room.floor
-        if since < floor:
+        found, now = await in_database(read_kept, panel.pk, since, limit)
+        if now is None:
+            raise store.no_panel(self.panel)
+        if since < now.floor:
             raise Refusal(
                 Code.NOT_FOUND,
-                f"Events up to {floor} are not kept any more: read the state.",
+                f"Events up to {now.floor} are not kept any more: read the state.",
                 subject="events",
             )
         # Up to there nothing is left out but for the limit: what came behind was perhaps not read.

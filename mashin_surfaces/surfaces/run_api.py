@@ -19,7 +19,7 @@ from ..identity.authenticate import authenticate
 from ..identity.presented import Presented
 from ..identity.principal import anonymous
 from ..ledger.chain import new_id
-from ..rooms.log import look, read
+from ..rooms.log import read_kept
 from ..runs import commands, listing, store
 from ..runs.doors import run_door
 from ..runs.models import Node, Run
@@ -194,9 +194,7 @@ class RunView(JsonView):
     async def _events(self, request: HttpRequest, caller: Caller, run: Run) -> Given:
         since = number_of(request, "since", 0, 2**62)
         limit = number_of(request, "limit", MOST_EVENTS, MOST_EVENTS)
-        found = await in_database(read, run.room_id, since, limit)
-        # What was trimmed meanwhile was not read, and only now it is said.
-        now = (await in_database(look, [run.room_id])).get(run.room_id)
+        found, now = await in_database(read_kept, run.room_id, since, limit)
         if now is None:
             raise Refusal(Code.NOT_FOUND, "This run is gone.", subject="run")
         if since < now.floor:

@@ -13,10 +13,10 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 
 from tests.live import LiveProject
-from tests.wire.conftest import DEADLINE, Wire
+from tests.wire.conftest import DEADLINE, Wire, patiently
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = {"MASHIN_MODULES": "bus_tools", "PYTHONPATH": str(HERE)}
@@ -82,14 +82,7 @@ class Hive(Wire):
     ) -> AsyncIterator[Agent]:
         words = {"namespace": namespace, **({"token": token} if token else {}), **query}
         url = self.project.websocket_url(f"/ws?{urlencode(words)}")
-        async with connect(
-            url,
-            proxy=None,
-            max_size=None,
-            max_queue=None,
-            open_timeout=DEADLINE,
-            ping_interval=None,
-        ) as socket:
+        async with patiently(url, max_queue=None) as socket:
             yield Agent(socket)
 
     async def http(self, method: str, path: str, body: Any = None, *, token: str) -> httpx.Response:

@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 
 from tests.live import LiveProject
-from tests.wire.conftest import DEADLINE, Wire
+from tests.wire.conftest import DEADLINE, Wire, patiently
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = {
@@ -128,14 +128,7 @@ class Panels(Wire):
         words = urlencode({"token": token or self.all(), **query})
         url = self.project.websocket_url(f"/panels/{panel}/ws?{words}")
         # With a bounded queue, frames that nobody reads would hold up the closing handshake.
-        async with connect(
-            url,
-            proxy=None,
-            max_size=None,
-            max_queue=None,
-            open_timeout=DEADLINE,
-            ping_interval=None,
-        ) as socket:
+        async with patiently(url, max_queue=None) as socket:
             hello = json.loads(await asyncio.wait_for(socket.recv(), DEADLINE))
             assert hello["type"] == "CONNECTED", hello
             yield Client(socket, hello)

@@ -16,6 +16,7 @@ from mashin_surfaces.models import Epoch, RoomMember, Surface, SurfaceAccess
 from mashin_surfaces.rooms import presence
 from mashin_surfaces.rooms.hub import Hub
 from mashin_surfaces.surfaces import feeds, subscriptions, websocket
+from mashin_surfaces.surfaces.connection import Connection
 from mashin_surfaces.surfaces.follow import follow
 from mashin_surfaces.surfaces.routes import Route, routes
 from tests.timers.workers import apart
@@ -47,6 +48,19 @@ def board_over_http() -> Route:
     return route
 
 
+async def leave_during(held: Hold, **asked: str) -> Connection:
+    """Ask something of the board, and be gone when what is held for it goes on; it has ended."""
+    socket = Socket("/ws/board")
+    connection = await socket.open()
+    await socket.say(id=1, **asked)
+    await held.reached()
+    workers = set(connection.workers)
+    await socket.leave()
+    held.go_on.set()
+    await ended(workers)
+    return connection
+
+
 @pytest.mark.parametrize("where", ["enters", "joins"])
 async def test_who_closes_the_socket_while_it_joins_a_topic_is_not_in_it(
     monkeypatch: pytest.MonkeyPatch, where: str
@@ -54,15 +68,7 @@ async def test_who_closes_the_socket_while_it_joins_a_topic_is_not_in_it(
     await apart(declare, BOARD)
     entering = Hold(monkeypatch, presence, "enter", is_open=where != "enters")
     joining = Hold(monkeypatch, Hub, "join", is_open=where != "joins")
-    held = entering if where == "enters" else joining
-    socket = Socket("/ws/board")
-    connection = await socket.open()
-    await socket.say(id=1, subscribe="main")
-    await held.reached()
-    workers = set(connection.workers)
-    await socket.leave()
-    held.go_on.set()
-    await ended(workers)
+    await leave_during(entering if where == "enters" else joining, subscribe="main")
     [place] = joining.given
     assert place.is_gone
     assert not presence.sink.entries
@@ -73,15 +79,7 @@ async def test_who_went_while_it_was_answered_is_neither_waited_for_nor_ended_ag
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await apart(declare, BOARD)
-    answering = Hold(monkeypatch, websocket, "note")
-    socket = Socket("/ws/board")
-    connection = await socket.open()
-    await socket.say(id=1, unsubscribe="main")
-    await answering.reached()
-    workers = set(connection.workers)
-    await socket.leave()
-    answering.go_on.set()
-    await ended(workers)
+    connection = await leave_during(Hold(monkeypatch, websocket, "note"), unsubscribe="main")
     assert connection.clock is not None
     assert connection.clock.cancelled()
     connection.cut_off("It is too slow.")

@@ -47,12 +47,13 @@ async def panel(transactional_db: None) -> Panel:
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, do: Callable[[], object]) -> None:
     """Have it happen when a request has looked at its panel, and is about to read the log."""
+    read = log.read
 
     def read_late(*given: Any) -> Any:
         do()
-        return log.read(*given)
+        return read(*given)
 
-    monkeypatch.setattr("mashin_surfaces.surfaces.panel_api.read", read_late)
+    monkeypatch.setattr(log, "read", read_late)
 
 
 async def test_a_trigger_that_waits_when_its_panel_is_deleted_is_recorded(
@@ -95,11 +96,13 @@ async def test_the_offset_that_comes_with_events_is_not_before_them(
 async def test_the_offset_that_comes_with_events_is_not_behind_what_was_not_read(
     root: AsyncClient, panel: Panel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    read = log.read
+
     def read_early(*given: Any) -> Any:
-        found = log.read(*given)
+        found = read(*given)
         log.append(panel.pk, [EVENT])
         return found
 
-    monkeypatch.setattr("mashin_surfaces.surfaces.panel_api.read", read_early)
+    monkeypatch.setattr(log, "read", read_early)
     answer = (await root.get(f"/panels/{panel.room.key}/events")).json()
     assert answer["offset"] == answer["events"][-1]["offset"] == 10

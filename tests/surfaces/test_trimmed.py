@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from mashin_surfaces.incubators import store
 from mashin_surfaces.models import Room, RoomEvent, Run
 from mashin_surfaces.rooms import log
 from mashin_surfaces.rooms.events import NewEvent
-from mashin_surfaces.surfaces import bus_api, run_api
+from mashin_surfaces.surfaces import bus_api
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -27,13 +26,13 @@ ENTRY = '{{"event_type":"{}","data":{{}},"agent_id":"a"}}'
 
 
 async def told(
-    monkeypatch: pytest.MonkeyPatch, api: ModuleType, path: str, room: int, at: int
+    monkeypatch: pytest.MonkeyPatch, path: str, room: int, at: int
 ) -> list[dict[str, Any]] | int:
     """Of six events, the first three of which are trimmed when those behind ``at`` are just to be
     read; without, the status."""
     entries = [NewEvent("event", ENTRY.format(type)) for type in "aaaaab"]
     await log.aappend(room, entries)
-    read = api.read
+    read = log.read
 
     def read_late(room: int, after: int, limit: int) -> Any:
         if after == at:
@@ -42,7 +41,7 @@ async def told(
                 Room.objects.filter(pk=room).update(floor=3)
         return read(room, after, limit)
 
-    monkeypatch.setattr(api, "read", read_late)
+    monkeypatch.setattr(log, "read", read_late)
     _, key = await sync_to_async(api_keys.issue)("billing", ["*"])
     answer = await AsyncClient().get(path, headers={"Authorization": f"Bearer {key}"})
     if answer.status_code != 200:
@@ -61,7 +60,7 @@ async def test_a_runs_log(
     made.max_parallel, made.started_at = 1, datetime.now(UTC)
     await made.asave(force_insert=True)
     path = f"/api/dags/r1/events?since={since}"
-    found = await told(monkeypatch, run_api, path, room, since)
+    found = await told(monkeypatch, path, room, since)
     assert (found if isinstance(found, int) else [each["offset"] for each in found]) == offsets
 
 
@@ -81,5 +80,5 @@ async def test_a_namespaces_log(
     room = int((await sync_to_async(store.find)("hive")).pk)
     monkeypatch.setattr(bus_api, "MOST_EVENTS", 2)
     path = f"/api/hive/events?since={since}&type=b"
-    found = await told(monkeypatch, bus_api, path, room, at)
+    found = await told(monkeypatch, path, room, at)
     assert (found if isinstance(found, int) else [each["id"] for each in found]) == ids

@@ -24,6 +24,13 @@ COLUMNS = (
 )
 
 
+def patiently(url: str, **options: Any) -> connect:
+    """A client's socket that waits for a server that stands still, and takes whatever comes."""
+    return connect(
+        url, proxy=None, max_size=None, open_timeout=DEADLINE, ping_interval=None, **options
+    )
+
+
 class Wire:
     """The project as its clients meet it."""
 
@@ -59,14 +66,10 @@ class Wire:
     ) -> connect:
         if credential is not None:
             headers = {"Authorization": f"Bearer {credential}", **(headers or {})}
-        return connect(
+        return patiently(
             f"ws://{self.project.host}{path}",
             additional_headers=headers,
-            subprotocols=subprotocols,  # type: ignore[arg-type]  # plain strings are fine
-            proxy=None,
-            max_size=None,
-            open_timeout=DEADLINE,
-            ping_interval=None,
+            subprotocols=subprotocols,
         )
 
     async def get(self, path: str, **kwargs: Any) -> httpx.Response:
